@@ -1,0 +1,133 @@
+"""Records in, batches of arrays out.
+
+The names below are resolved on first use, so ``import flowdata`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowdata.config import Config, find_config, load_config, validate
+    from flowdata.dataset import DatasetInfo, SplitInfo, dataset_of
+    from flowdata.errors import ConfigError, DataError, RecordError, StageError, WorkerError
+    from flowdata.loader import Loader
+    from flowdata.pipeline import Pipeline
+    from flowdata.pipeline_config import load_pipeline, pipeline_from
+    from flowdata.records.wire import Feature
+    from flowdata.records.writer import PartWriter, write_parts
+    from flowdata.sample import ArraySpec, Batch, Sample, SampleKey
+    from flowdata.seeding import sample_rng
+    from flowdata.sharding import ShardSpec, split_range, split_sizes
+    from flowdata.sources.images import ImageFiles
+    from flowdata.sources.ofrecord import OFRecordSource
+    from flowdata.sources.order import Buffered, Sequential, Shuffled
+    from flowdata.stages import stage
+    from flowdata.stages.decode import (
+        OFRecordBytesDecoder,
+        OFRecordImageDecoder,
+        OFRecordImageDecoderRandomCrop,
+        OFRecordRawDecoder,
+    )
+    from flowdata.stages.draw import CoinFlip
+    from flowdata.stages.geometry import Resize
+    from flowdata.stages.normalize import CropMirrorNormalize
+
+_HOME = {
+    "ArraySpec": "flowdata.sample",
+    "Batch": "flowdata.sample",
+    "Buffered": "flowdata.sources.order",
+    "CoinFlip": "flowdata.stages.draw",
+    "Config": "flowdata.config",
+    "ConfigError": "flowdata.errors",
+    "CropMirrorNormalize": "flowdata.stages.normalize",
+    "DataError": "flowdata.errors",
+    "DatasetInfo": "flowdata.dataset",
+    "Feature": "flowdata.records.wire",
+    "ImageFiles": "flowdata.sources.images",
+    "Loader": "flowdata.loader",
+    "OFRecordBytesDecoder": "flowdata.stages.decode",
+    "OFRecordImageDecoder": "flowdata.stages.decode",
+    "OFRecordImageDecoderRandomCrop": "flowdata.stages.decode",
+    "OFRecordRawDecoder": "flowdata.stages.decode",
+    "OFRecordSource": "flowdata.sources.ofrecord",
+    "PartWriter": "flowdata.records.writer",
+    "Pipeline": "flowdata.pipeline",
+    "RecordError": "flowdata.errors",
+    "Resize": "flowdata.stages.geometry",
+    "Sample": "flowdata.sample",
+    "SampleKey": "flowdata.sample",
+    "Sequential": "flowdata.sources.order",
+    "ShardSpec": "flowdata.sharding",
+    "Shuffled": "flowdata.sources.order",
+    "SplitInfo": "flowdata.dataset",
+    "StageError": "flowdata.errors",
+    "WorkerError": "flowdata.errors",
+    "dataset_of": "flowdata.dataset",
+    "find_config": "flowdata.config",
+    "load_config": "flowdata.config",
+    "load_pipeline": "flowdata.pipeline_config",
+    "pipeline_from": "flowdata.pipeline_config",
+    "sample_rng": "flowdata.seeding",
+    "split_range": "flowdata.sharding",
+    "split_sizes": "flowdata.sharding",
+    "stage": "flowdata.stages",
+    "validate": "flowdata.config",
+    "write_parts": "flowdata.records.writer",
+}
+
+__all__ = [
+    "ArraySpec",
+    "Batch",
+    "Buffered",
+    "CoinFlip",
+    "Config",
+    "ConfigError",
+    "CropMirrorNormalize",
+    "DataError",
+    "DatasetInfo",
+    "Feature",
+    "ImageFiles",
+    "Loader",
+    "OFRecordBytesDecoder",
+    "OFRecordImageDecoder",
+    "OFRecordImageDecoderRandomCrop",
+    "OFRecordRawDecoder",
+    "OFRecordSource",
+    "PartWriter",
+    "Pipeline",
+    "RecordError",
+    "Resize",
+    "Sample",
+    "SampleKey",
+    "Sequential",
+    "ShardSpec",
+    "Shuffled",
+    "SplitInfo",
+    "StageError",
+    "WorkerError",
+    "dataset_of",
+    "find_config",
+    "load_config",
+    "load_pipeline",
+    "pipeline_from",
+    "sample_rng",
+    "split_range",
+    "split_sizes",
+    "stage",
+    "validate",
+    "write_parts",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,308 @@
+"""The consumer's side of its worker processes: starting them, talking to them, how they ended, ending them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import cloudpickle
+
+from flowdata.errors import ConfigError, DataError, WorkerError
+from flowdata.executors import platform
+from flowdata.executors.slots import SlotLayout, SlotMemory
+from flowdata.executors.worker import (
+    DIED,
+    SETUP,
+    SETUP_FAILED,
+    STARTED,
+    TASK,
+    Inbox,
+    Message,
+    Setup,
+    unpack_error,
+)
+
+if TYPE_CHECKING:
+    from flowdata.pipeline import Pipeline
+
+_TASKS_PER_WRITE = select.PIPE_BUF // TASK.size  # such a write goes in whole or not at all
+_MPI_VARIABLES = ("PMI", "OMPI_", "MPI", "HYDRA")  # with these in sight, a library would join the rank's MPI job
+_SINGLE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+_DEATH_NOTICE_S = 1.0  # from a connection's end to the server's word about it
+_STOP_S = 1.0  # from the server's connection's end to its own
+
+
+class Crew:
+    """A server and the workers that it forked, until :meth:`stop`.
+
+    Workers read tasks from one pipe, so that whoever is free takes the next. Each answers over its own socket, whose
+    other end is in nobody else's hands: its closing tells either side that the other has gone.
+
+    Args:
+        pipeline: What the workers run.
+        layout: The shared memory.
+
+    Raises:
+        ConfigError: the pipeline cannot be pickled, or there is too little memory.
+    """
+
+    def __init__(self, pipeline: Pipeline, layout: SlotLayout) -> None:
+        if not sys.executable:
+            raise ConfigError("process executor: this interpreter does not know its executable; use executor: serial")
+        try:
+            pickled = cloudpickle.dumps(pipeline)
+        except Exception as error:
+            raise ConfigError(
+                f"pipeline: source and stages travel to the workers by pickle, which failed: {type(error).__name__}: "
+                f"{error}; keep files, locks and connections out of them, or use executor: serial"
+            ) from error
+        self._owner = os.getpid()
+        self._stopped = False
+        self.pids: list[int] = []
+        self.unsent: deque[bytes] = deque()
+        descriptor = platform.unnamed_memory(layout.nbytes)
+        try:
+            self.memory = SlotMemory(descriptor, layout)
+            tasks, theirs = self._start(layout.workers, descriptor)
+            setup = Setup(
+                sys.path, os.environ.get("PYTHONPATH"), pickled, layout, descriptor, tasks, theirs, platform.features
+            )
+            try:
+                with contextlib.suppress(BrokenPipeError):  # why is learnt by reading
+                    Message(SETUP, payload=pickle.dumps(setup)).send(self._control.connection)
+                _reserve(descriptor, layout)
+            except BaseException:
+                self.stop()
+                raise
+        finally:
+            os.close(descriptor)
+        self._poller = select.poll()
+        self._by_descriptor: dict[int, int] = {}
+        for number, inbox in enumerate([*self._results, self._control]):
+            inbox.connection.setblocking(False)
+            self._poller.register(inbox.connection, select.POLLIN)
+            self._by_descriptor[inbox.connection.fileno()] = number
+
+    def _start(self, workers: int, memory: int) -> tuple[int, list[int]]:
+        """Start the server; returns the descriptors for tasks and results that it has inherited."""
+        with contextlib.ExitStack() as inherited, contextlib.ExitStack() as own:
+            tasks, self._tasks = os.pipe()
+            inherited.callback(os.close, tasks)
+            own.callback(os.close, self._tasks)
+            os.set_blocking(self._tasks, False)
+            pairs = [socket.socketpair() for _ in range(1 + workers)]
+            for pair in pairs:
+                own.enter_context(pair[0])
+                inherited.enter_context(pair[1])
+            control, *theirs = [pair[1].fileno() for pair in pairs]
+            self._control, *self._results = [Inbox(pair[0]) for pair in pairs]
+            self._server = subprocess.Popen(
+                [sys.executable, "-P", *["-O"] * sys.flags.optimize, "-m", "flowdata.executors.server", str(control)],
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+                pass_fds=[control, memory, tasks, *theirs],
+                process_group=0,  # a terminal's Ctrl-C is the consumer's affair
+            )
+            own.pop_all()  # they stay open
+        _live.add(self)
+        return tasks, theirs
+
+    # -- tasks and results -------------------------------------------------------------------------------------------
+
+    def send(self, tasks: Sequence[bytes]) -> None:
+        """Queue tasks; those that do not fit into the pipe follow while :meth:`receive` waits."""
+        self.unsent.extend(tasks)
+        self._send_some()
+
+    def _send_some(self) -> None:
+        while self.unsent:
+            part = [self.unsent[k] for k in range(min(len(self.unsent), _TASKS_PER_WRITE))]
+            try:
+                os.write(self._tasks, b"".join(part))
+            except BlockingIOError:
+                self._poller.register(self._tasks, select.POLLOUT)
+                return
+            except BrokenPipeError:
+                break  # no worker is left; why is learnt by reading
+            for _ in part:
+                self.unsent.popleft()
+        with contextlib.suppress(KeyError):
+            self._poller.unregister(self._tasks)
+
+    def check(self) -> None:
+        """Refuse to go on without workers.
+
+        Raises:
+            DataError: they were stopped, or this is a forked child of the process that they belong to.
+        """
+        if self._stopped:
+            raise DataError("Loader: its workers were ended or belong to the parent process; open a new loader")
+
+    def receive(self, block: bool) -> list[tuple[int, Message]]:
+        """Worker and message of what has come; with ``block``, wait until there is something.
+
+        Raises:
+            WorkerError: a worker or the server died, or could not be set up.
+            DataError: what the server's set-up raised on purpose.
+        """
+        self.check()
+        received = []
+        for descriptor, _ in self._poller.poll(None if block else 0):
+            if descriptor == self._tasks:
+                self._send_some()
+                continue
+            number = self._by_descriptor[descriptor]
+            if number == len(self._results):
+                self._read_control()
+                continue
+            messages = self._results[number].receive()
+            if messages is None:
+                self._raise_death(number)
+            received += [(number, message) for message in messages]
+        return received
+
+    # -- how they ended ----------------------------------------------------------------------------------------------
+
+    def _read_control(self) -> None:
+        messages = self._control.receive()
+        if messages is None:
+            raise WorkerError(f"process executor: the workers' server (pid {self._server.pid}) {self._server_end()}")
+        for message in messages:
+            if message.kind == STARTED:
+                self.pids = pickle.loads(message.payload)
+            elif message.kind == SETUP_FAILED:
+                error = unpack_error(message.payload, f"the workers' server (pid {self._server.pid})")
+                if isinstance(error, DataError):
+                    raise error
+                raise WorkerError(
+                    f"process executor: the workers could not be set up: {type(error).__name__}: {error}"
+                ) from error
+            else:
+                assert message.kind == DIED, f"unexpected message of kind {message.kind} from the server"
+                number, pid, code = pickle.loads(message.payload)
+                who = f"worker {number} (pid {pid})"
+                raise WorkerError(f"process executor: {who} {_how(code)} {self._occupation(number)}{_hint(code)}")
+
+    def _raise_death(self, number: int) -> NoReturn:
+        """Raise what the server says about the end of a worker that has closed its connection."""
+        poller = select.poll()
+        poller.register(self._control.connection, select.POLLIN)
+        deadline = time.monotonic() + _DEATH_NOTICE_S
+        while (left := deadline - time.monotonic()) > 0:
+            if poller.poll(left * 1000):
+                self._read_control()
+        raise WorkerError(f"process executor: worker {number} closed its connection {self._occupation(number)}")
+
+    def _server_end(self) -> str:
+        try:
+            code = self._server.wait(_DEATH_NOTICE_S)
+        except subprocess.TimeoutExpired:
+            return "closed its connection"
+        before = "" if self.pids else " before it had started the workers; what it wrote to stderr may say why"
+        return f"{_how(code)}{before}{_hint(code)}"
+
+    def _occupation(self, number: int) -> str:
+        if (busy := self.memory.progress(number)) is None:
+            return "between two samples"
+        epoch, index = busy
+        return f"while processing record {index} of epoch {epoch}"
+
+    # -- ending them -------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End all processes and give the shared memory back; what consumers still hold of it stays valid."""
+        if self._stopped or os.getpid() != self._owner:
+            return
+        self._stopped = True
+        os.close(self._tasks)
+        for inbox in (self._control, *self._results):
+            with contextlib.suppress(OSError):  # it has gone already
+                inbox.connection.shutdown(socket.SHUT_WR)
+        _wait_for_end([self._control], _STOP_S)
+        try:
+            self._server.wait(_STOP_S / 10)
+        except subprocess.TimeoutExpired:
+            self._server.kill()  # it is stopped or stuck in native code; its end ends the workers
+            self._server.wait()
+        _wait_for_end(self._results, _STOP_S)
+        self._forget()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of everything, so that the parent's end is still seen by its workers."""
+        if not self._stopped:
+            self._stopped = True
+            os.close(self._tasks)
+            self._server.returncode = 0  # it is no child of this process, which therefore cannot wait for it
+            self._forget()
+
+    def _forget(self) -> None:
+        for inbox in (self._control, *self._results):
+            inbox.connection.close()
+        del self.memory
+
+
+def _wait_for_end(inboxes: Sequence[Inbox], seconds: float) -> None:
+    """Wait until the other sides have gone, which is when their processes end, but not for ever."""
+    deadline = time.monotonic() + seconds
+    for inbox in inboxes:
+        inbox.connection.settimeout(max(0.001, deadline - time.monotonic()))
+        with contextlib.suppress(TimeoutError):
+            while inbox.receive() is not None:
+                pass
+
+
+def _reserve(descriptor: int, layout: SlotLayout) -> None:
+    try:
+        for slot in range(layout.slots):
+            platform.reserve(descriptor, layout.start(slot), layout.slot_bytes)
+    except OSError as error:
+        raise ConfigError(
+            f"process executor: {layout.slots} batches of {layout.slot_bytes / 2**20:.1f} MiB do not fit into "
+            f"shared memory ({error}); lower prefetch_batches or batch_size"
+        ) from error
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_MPI_VARIABLES)}
+    return kept | _SINGLE_THREAD | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def _signal_name(code: int) -> str:
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _how(code: int) -> str:
+    return f"was killed by {_signal_name(code)}" if code < 0 else f"exited with code {code}"
+
+
+def _hint(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "; if nobody did that by hand, memory ran out: look at dmesg and at the job's memory limit"
+    if code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGABRT, -signal.SIGFPE):
+        return "; native code crashed: run the record with executor: serial to find where"
+    return ""
+
+
+_live: weakref.WeakSet[Crew] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for crew in list(_live):
+        crew.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

@@ -1,0 +1,75 @@
+"""Calls that differ between operating systems, each with its fallback beside it.
+
+:data:`features` says which of the special calls are in use. The consumer sends it to its workers, so that taking a
+name out of it in one place forces the fallbacks everywhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import tempfile
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _available() -> frozenset[str]:
+    found = {
+        "memfd": hasattr(os, "memfd_create"),
+        "reserve": hasattr(os, "posix_fallocate"),
+        "parent_death_signal": sys.platform == "linux",
+    }
+    return frozenset(name for name, exists in found.items() if exists)
+
+
+features: frozenset[str] = _available()
+
+
+def use_features(names: frozenset[str]) -> None:
+    """Use the named special calls only."""
+    global features
+    features = names
+
+
+def unnamed_memory(size: int) -> int:
+    """A descriptor of ``size`` bytes of memory that no name leads to, so that nothing can be left behind.
+
+    The fallback is a temporary file that is unlinked at once, in memory where the system has such a folder.
+    """
+    if "memfd" in features:
+        descriptor = os.memfd_create("flowdata-slots", os.MFD_CLOEXEC)
+    else:
+        folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        descriptor, path = tempfile.mkstemp(prefix="flowdata-", dir=folder)
+        os.unlink(path)
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+def reserve(descriptor: int, offset: int, size: int) -> None:
+    """Make the system provide these bytes now: most of what first touch costs, and too little memory is an error.
+
+    Without the call, pages come at first touch, and a full temporary folder ends the process that touches. Mapping
+    the pages ahead as well would only move the rest of that cost in front of the first batch.
+
+    Raises:
+        OSError: there is not that much memory.
+    """
+    if "reserve" in features and size:
+        os.posix_fallocate(descriptor, offset, size)
+
+
+def die_with_parent(parent: int) -> None:
+    """Let the kernel kill this process when its parent, the process ``parent``, dies.
+
+    It works even while native code holds the interpreter, where a thread could do nothing; where there is no such
+    call, the worker's watchdog thread is left.
+    """
+    if "parent_death_signal" in features:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        os._exit(1)  # it died before the call

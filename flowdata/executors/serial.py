@@ -1,0 +1,106 @@
+"""The definition of every executor: one process, one sample after the other, in plan order."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowdata.errors import StageError
+from flowdata.loader import LoaderStats, Position
+from flowdata.sample import ArraySpec, Batch, Sample, SampleKey, Specs
+from flowdata.sharding import ShardSpec
+
+if TYPE_CHECKING:
+    from flowdata.pipeline import Pipeline
+
+
+class PlanCursor:
+    """Walks the batches of a pipeline in order, epoch after epoch, keeping one epoch's permutation."""
+
+    def __init__(self, pipeline: Pipeline, shard: ShardSpec) -> None:
+        self._pipeline, self._shard = pipeline, shard
+        self._steps = pipeline.steps_per_epoch()
+        self.position = Position()
+        self._permutation_epoch = -1
+
+    def next(self) -> tuple[Position, NDArray[np.int64], int]:
+        """Position, this shard's indices and the global size of the next batch."""
+        position = self.position
+        if position.epoch != self._permutation_epoch:
+            self._permutation = self._pipeline.permutation(position.epoch)
+            self._permutation_epoch = position.epoch
+        indices, global_size = self._pipeline.batch_indices(self._permutation, position.step, self._shard)
+        at_end = position.step + 1 == self._steps
+        self.position = Position(position.epoch + 1, 0) if at_end else Position(position.epoch, position.step + 1)
+        return position, indices.copy(), global_size  # the consumer may change its copy
+
+
+def store(sample: Sample, specs: Specs, rows: dict[str, Any]) -> dict[str, Any]:
+    """Put a finished sample's fixed arrays into its rows of the batch; return the ragged ones.
+
+    Raises:
+        StageError: an array has another shape or dtype than its spec.
+    """
+    values = {name: np.asarray(sample[name]) for name in specs}
+    for name, spec in specs.items():
+        value = values[name]
+        if value.dtype != spec.dtype or not _matches(value.shape, spec):
+            raise StageError(
+                f"record {sample.key.index} ({sample.origin}): expected {name} of shape {spec.shape} and dtype "
+                f"{spec.dtype} as the stages' output_spec says, got {value.shape} and {value.dtype}"
+            )
+    for name, row in rows.items():
+        if values[name] is row:
+            continue
+        for other, value in values.items():  # a stage may have passed on what was written here, by another name
+            if other != name and np.may_share_memory(value, row):
+                values[other] = value.copy()
+        row[...] = values[name]
+    return {name: values[name] for name, spec in specs.items() if not spec.fixed}
+
+
+def _matches(shape: tuple[int, ...], spec: ArraySpec) -> bool:
+    return len(shape) == len(spec.shape) and all(
+        want in (None, have) for have, want in zip(shape, spec.shape, strict=True)
+    )
+
+
+class SerialExecutor:
+    """Make each batch when it is asked for, in the calling process."""
+
+    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, stats: LoaderStats) -> None:
+        self._pipeline, self._specs, self._stats = pipeline, specs, stats
+        self._cursor = PlanCursor(pipeline, shard)
+
+    def seek(self, position: Position) -> None:
+        """Continue with ``position``."""
+        self._cursor.position = position
+
+    def take(self) -> Batch:
+        """Process the samples of the next batch."""
+        start, due = time.perf_counter(), self._cursor.position
+        try:
+            return self._make(*self._cursor.next())
+        except BaseException:
+            self._cursor.position = due  # the loader stays where it is, too
+            raise
+        finally:
+            self._stats.wait_seconds += time.perf_counter() - start
+
+    def _make(self, position: Position, indices: NDArray[np.int64], global_size: int) -> Batch:
+        arrays: dict[str, Any] = {
+            name: np.empty((len(indices), *spec.fixed_shape), spec.dtype) if spec.fixed else [None] * len(indices)
+            for name, spec in self._specs.items()
+        }
+        for row, index in enumerate(indices.tolist()):
+            rows = {name: arrays[name][row, ...] for name, spec in self._specs.items() if spec.fixed}
+            sample = self._pipeline.process(SampleKey(position.epoch, index), rows)
+            for name, value in store(sample, self._specs, rows).items():
+                arrays[name][row] = value
+        return Batch(arrays, indices, position.epoch, position.step, global_size)
+
+    def close(self) -> None:
+        """Nothing to end: the serial executor owns no process and no shared memory."""

@@ -1,0 +1,155 @@
+"""The process that workers are forked from: ``python -m flowdata.executors.server DESCRIPTOR``.
+
+It is started by fork and exec, so it has none of the consumer's threads, locks, MPI connections or descriptors, and
+it never runs the user's main module. It loads what all workers share once (libraries, the source's index), forks
+them from its only thread and then does nothing but report how they end. It ends when the consumer does.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from flowdata.executors import platform
+from flowdata.executors.worker import (
+    DIED,
+    SETUP,
+    SETUP_FAILED,
+    STARTED,
+    Assignment,
+    Inbox,
+    Message,
+    Setup,
+    Watchdog,
+    pack_error,
+    run_worker,
+)
+from flowdata.pipeline import Pipeline
+
+
+def main(descriptor: int) -> None:
+    """Serve the consumer at the other end of the socket ``descriptor`` until it goes away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the consumer decides
+    control = socket.socket(fileno=descriptor)
+    setup = _receive_setup(control)
+    if setup is None:
+        return
+    workers: dict[int, int] = {}
+    try:
+        watchdog = Watchdog(control.fileno())  # opening a source may take long
+        pipeline = _load(setup)
+        watchdog.stop()
+        wake = _wake_on_child_end()
+        _fork_workers(setup, pipeline, control, wake, workers)
+    except BaseException as error:
+        _end(workers)
+        Message(SETUP_FAILED, payload=pack_error(error)).send(control)
+        return
+    try:
+        Message(STARTED, payload=pickle.dumps(list(workers))).send(control)
+        _report_deaths(control, wake, workers)
+    except BrokenPipeError:
+        return  # the consumer has gone
+    finally:
+        _end(workers)
+
+
+def _receive_setup(control: socket.socket) -> Setup | None:
+    inbox = Inbox(control)
+    messages: list[Message] | None = []
+    while messages == []:
+        messages = inbox.receive()
+    if messages is None:
+        return None
+    assert len(messages) == 1, "the consumer sends one message only"
+    assert messages[0].kind == SETUP, f"expected the set-up, got a message of kind {messages[0].kind}"
+    setup = pickle.loads(messages[0].payload)
+    assert isinstance(setup, Setup)
+    return setup
+
+
+def _load(setup: Setup) -> Pipeline:
+    sys.path[:] = setup.path
+    if setup.python_path is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = setup.python_path
+    platform.use_features(setup.features)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # what a stage printed is not lost with its worker
+    pipeline = pickle.loads(setup.pipeline)
+    assert isinstance(pipeline, Pipeline)
+    if images := sys.modules.get("cv2"):
+        images.setNumThreads(0)  # a worker is one thread; more of them would only fight for its core
+    pipeline.source.open()
+    gc.collect()
+    gc.freeze()  # collections in workers leave the shared pages alone
+    return pipeline
+
+
+def _wake_on_child_end() -> socket.socket:
+    """A socket that becomes readable when a child ends."""
+    wake, wakeup = socket.socketpair()
+    wake.setblocking(False)
+    wakeup.setblocking(False)
+    signal.set_wakeup_fd(wakeup.detach(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    return wake
+
+
+def _fork_workers(
+    setup: Setup, pipeline: Pipeline, control: socket.socket, wake: socket.socket, workers: dict[int, int]
+) -> None:
+    server = os.getpid()
+    results = [socket.socket(fileno=descriptor) for descriptor in setup.results]
+    for number, own in enumerate(results):
+        if (pid := os.fork()) == 0:
+            # Nobody but this worker may hold its end: the consumer must see it close, as must the server's.
+            _close([control, wake, *(each for each in results if each is not own)])
+            run_worker(pipeline, Assignment(number, setup.tasks, own, setup.memory, setup.layout), server)
+        workers[pid] = number
+    _close(results)
+    os.close(setup.tasks)
+    os.close(setup.memory)
+
+
+def _close(connections: Sequence[socket.socket]) -> None:
+    for each in connections:
+        each.close()
+
+
+def _report_deaths(control: socket.socket, wake: socket.socket, workers: dict[int, int]) -> None:
+    poller = select.poll()
+    poller.register(control, select.POLLIN)
+    poller.register(wake, select.POLLIN)
+    while control.fileno() not in dict(poller.poll()):
+        try:
+            wake.recv(4096)
+        except BlockingIOError:
+            continue
+        while workers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            number = workers.pop(pid)
+            Message(DIED, payload=pickle.dumps((number, pid, os.waitstatus_to_exitcode(status)))).send(control)
+
+
+def _end(workers: dict[int, int]) -> None:
+    """Kill and reap: a worker has nothing to save, and a stage may run for as long as it likes."""
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    for pid in workers:
+        os.waitpid(pid, 0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

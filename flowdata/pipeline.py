@@ -1,0 +1,179 @@
+"""The description of a pipeline: what to read, in which order, through which stages, in batches of which size.
+
+A :class:`Pipeline` runs nothing. Everything it says is a pure function of its fields, so that any number of
+processes on any number of hosts agree on every batch without talking to each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from flowdata.errors import ConfigError, DataError, StageError
+from flowdata.sample import Array, Sample, SampleKey, Specs
+from flowdata.seeding import sample_rng
+from flowdata.sharding import ShardSpec, split_range
+from flowdata.sources.base import Source
+from flowdata.sources.order import Indices, Order, Sequential
+from flowdata.stages import Stage, StageFunction, as_stage, describe, stage_names
+
+if TYPE_CHECKING:
+    from flowdata.loader import Loader
+
+LastBatch = Literal["keep", "drop", "wrap"]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Source, order, stages and batches; iterate over it with :meth:`loader`.
+
+    Args:
+        source: Where the records come from.
+        stages: Stages, or callables ``(sample, rng) -> sample``, applied in this order.
+        batch_size: Samples in a *global* batch, over all ranks.
+        order: Order of the records within an epoch.
+        seed: Seed of order and augmentation, 0 or more.
+        last_batch: What happens to an epoch's remainder: ``keep`` it as a smaller batch, ``drop`` it, or ``wrap``
+            around to the epoch's first samples to fill it.
+        outputs: Names that reach the batch; by default all arrays that the last stage leaves (a parsed record is
+            no array).
+        executor: ``serial`` (in the calling process) or ``process`` (worker processes).
+        workers: Worker processes of this rank, for the ``process`` executor.
+        prefetch_batches: Batches being prepared or waiting at any time, for the ``process`` executor.
+        samples_per_message: Samples that a worker takes at a time.
+
+    Raises:
+        ConfigError: a field is out of range or the stages do not fit together.
+    """
+
+    source: Source
+    stages: Sequence[Stage | StageFunction] = ()
+    _: KW_ONLY
+    batch_size: int
+    order: Order = field(default_factory=Sequential)
+    seed: int = 0
+    last_batch: LastBatch = "keep"
+    outputs: tuple[str, ...] | None = None
+    executor: Literal["serial", "process"] = "serial"
+    workers: int = 1
+    prefetch_batches: int = 4
+    samples_per_message: int = 8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(as_stage(each) for each in self.stages))
+        for name, least in {
+            "batch_size": 1, "seed": 0, "workers": 1, "prefetch_batches": 1, "samples_per_message": 1,
+        }.items():  # fmt: skip
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}, got {value!r}")
+        for name, allowed in {"last_batch": ("keep", "drop", "wrap"), "executor": ("serial", "process")}.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"pipeline: expected {name} to be one of {', '.join(allowed)}, "
+                                  f"got {getattr(self, name)!r}")  # fmt: skip
+
+    # -- what a sample becomes ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def _named_stages(self) -> tuple[tuple[str, Stage], ...]:
+        stages = tuple(as_stage(each) for each in self.stages)
+        return tuple(zip(stage_names(stages), stages, strict=True))
+
+    @cached_property
+    def _specs(self) -> Specs:
+        specs = self.source.output_spec()
+        for name, each in self._named_stages:
+            try:
+                specs = each.output_spec(specs)
+            except KeyError as error:
+                raise ConfigError(f"{name}: needs the value {error}, which no earlier stage produces; "
+                                  f"there is {', '.join(specs) or 'nothing'}") from None  # fmt: skip
+        arrays = {name: spec for name, spec in specs.items() if not spec.dtype.hasobject}
+        if self.outputs is None:
+            return arrays
+        if missing := [name for name in self.outputs if name not in specs]:
+            raise ConfigError(f"outputs: no stage produces {', '.join(missing)}; there is {', '.join(arrays)}")
+        if objects := [name for name in self.outputs if name not in arrays]:
+            raise ConfigError(f"outputs: {', '.join(objects)} is no array and cannot be part of a batch; "
+                              f"there is {', '.join(arrays) or 'nothing yet: add a decoder stage'}")  # fmt: skip
+        return {name: arrays[name] for name in self.outputs}
+
+    def output_specs(self) -> Specs:
+        """Name to spec of every value in a batch, without the batch axis."""
+        return dict(self._specs)
+
+    def process(self, key: SampleKey, rows: Mapping[str, Array] | None = None) -> Sample:
+        """Read one record and take it through all stages: the definition of what a sample is.
+
+        Args:
+            key: Which sample.
+            rows: Memory for finished arrays, see :meth:`flowdata.sample.Sample.destination`.
+
+        Raises:
+            RecordError: the record cannot be read.
+            StageError: a stage raised; the message names stage and record.
+        """
+        sample = self.source.read(key)
+        sample.rows = rows or {}
+        for name, each in self._named_stages:
+            try:
+                sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name))
+            except Exception as error:
+                kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
+                wrapped = StageError(f"stage {name}, record {key.index} ({sample.origin}): {kind}{error}")
+                wrapped.summary_only = getattr(error, "summary_only", False)
+                raise wrapped from error
+        return sample.select(tuple(self._specs))
+
+    # -- which samples a batch holds ---------------------------------------------------------------------------------
+
+    def steps_per_epoch(self) -> int:
+        """Global batches in an epoch: the same on every rank."""
+        whole, rest = divmod(len(self.source), self.batch_size)
+        return whole + (rest > 0 and self.last_batch != "drop")
+
+    def permutation(self, epoch: int) -> Indices:
+        """Data-set indices in the order in which epoch ``epoch`` visits them."""
+        return self.order.permutation(self.seed, epoch, len(self.source))
+
+    def batch_indices(self, permutation: Indices, step: int, shard: ShardSpec) -> tuple[Indices, int]:
+        """One shard's part of global batch ``step``, and the number of samples in the global batch."""
+        batch = permutation[step * self.batch_size : (step + 1) * self.batch_size]
+        if len(batch) < self.batch_size and self.last_batch == "wrap":
+            batch = np.concatenate([batch, np.resize(permutation, self.batch_size - len(batch))])
+        part = split_range(len(batch), shard.count, shard.index)
+        return batch[part.start : part.stop], len(batch)
+
+    # -- running it --------------------------------------------------------------------------------------------------
+
+    def fingerprint(self) -> str:
+        """Digest of what decides the delivered bytes: data set, stages, order, seed and batch size.
+
+        Executor, workers and prefetching are not part of it; neither is the number of ranks.
+        """
+        stages = [(name, describe(each)) for name, each in self._named_stages]
+        parts = (
+            self.source.fingerprint(),
+            stages,
+            self.order,
+            self.seed,
+            self.batch_size,
+            self.last_batch,
+            self.outputs,
+        )
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def loader(self, shard: ShardSpec | None = None) -> Loader:
+        """Start delivering batches; use it in a ``with`` statement or call ``close``.
+
+        Args:
+            shard: Which rank's part of each global batch to deliver; all of it by default.
+        """
+        from flowdata.loader import Loader
+
+        return Loader(self, shard or ShardSpec())

@@ -1,0 +1,1 @@
+"""OFRecord messages and part files, to and from bytes."""

@@ -1,0 +1,149 @@
+"""Where each record of a part file lies: an index built by reading the length headers only, and kept for next time.
+
+A part file is a plain concatenation of records, each an 8-byte little-endian signed length and that many bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowdata.errors import RecordError
+
+HEADER_BYTES = 8
+MAX_RECORD_BYTES = 2**31 - 1  # what protobuf parses
+INDEX_DIRECTORY = ".flowdata-index"
+
+Offsets = NDArray[np.int64]
+
+_FORMAT = 1  # first number of an index file; then size and mtime_ns of the part file, then the offsets
+_PREAMBLE = 3
+_log = logging.getLogger(__name__)
+
+
+def frame_offsets(path: Path) -> Offsets:
+    """Byte offset of each record's header and, as last element, of the end of the file.
+
+    The record ``i`` is the bytes from ``offsets[i] + HEADER_BYTES`` to ``offsets[i + 1]``. An empty file has no
+    record. The result is cached in ``.flowdata-index`` beside the file or, where that cannot be written, in the
+    user's cache directory; a cached index counts only for the same size and modification time.
+
+    Raises:
+        RecordError: the file's framing is broken; names file, offset, what was expected and what was found.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        stamp = (_FORMAT, status.st_size, status.st_mtime_ns)
+        places = _cache_paths(path)
+        for place in places:
+            if (offsets := _load(place, stamp)) is not None:
+                return offsets
+        offsets = scan_frames(file.fileno(), status.st_size, path)
+    content = np.concatenate([np.array(stamp, np.int64), offsets])
+    for place in places:
+        if _save(place, content):
+            return offsets
+    _log.info("the record index of %s can be cached in neither of %s", path, ", ".join(map(str, places)))
+    return offsets
+
+
+def scan_frames(descriptor: int, size: int, path: Path) -> Offsets:
+    """Offsets as in :func:`frame_offsets`, read from an open file of ``size`` bytes; ``path`` is for messages.
+
+    Raises:
+        RecordError: a header is cut off, or a length is not positive, too large or passes the end of the file.
+    """
+    offsets = [0]
+    offset = 0
+    while offset < size:
+        header = os.pread(descriptor, HEADER_BYTES, offset)
+        if len(header) < HEADER_BYTES:
+            raise RecordError(
+                f"{path} at byte {offset}: expected a record header of {HEADER_BYTES} bytes, found the last "
+                f"{len(header)} bytes of the file; it was cut short"
+            )
+        length = int.from_bytes(header, "little", signed=True)
+        if not 0 < length <= MAX_RECORD_BYTES:
+            raise RecordError(
+                f"{path} at byte {offset}: expected a record length from 1 to {MAX_RECORD_BYTES}, found {length}; "
+                f"the file is damaged or no OFRecord part file"
+            )
+        end = offset + HEADER_BYTES + length
+        if end > size:
+            raise RecordError(
+                f"{path} at byte {offset}: expected a record of {length} bytes, found {size - offset - HEADER_BYTES} "
+                f"before the end of the file ({size} bytes); it was cut short or is damaged"
+            )
+        offsets.append(end)
+        offset = end
+    return np.array(offsets, np.int64)
+
+
+def cache_directory() -> Path:
+    """The user's cache directory for record indexes: below ``XDG_CACHE_HOME``, or ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base) / "flowdata" / "index"
+
+
+def replace_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that readers see either the old content or all of the new, also with several writers at once.
+
+    Args:
+        path: The file; its directory must exist.
+        write: Called with the open temporary file beside it.
+    """
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside ``path`` that no other process on any host picks."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _cache_paths(path: Path) -> list[Path]:
+    folder = path.parent.resolve()
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return [folder / INDEX_DIRECTORY / f"{path.name}.npy", cache_directory() / digest / f"{path.name}.npy"]
+
+
+def _load(place: Path, stamp: tuple[int, int, int]) -> Offsets | None:
+    """The cached offsets if they are whole and belong to the file with this stamp."""
+    try:
+        content = np.load(place, allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # there is none, or it is damaged: build it again
+        return None
+    if content.dtype != np.int64 or content.ndim != 1 or len(content) <= _PREAMBLE:
+        return None
+    if tuple(content[:_PREAMBLE].tolist()) != stamp:
+        return None
+    offsets: Offsets = content[_PREAMBLE:]
+    whole = offsets[0] == 0 and offsets[-1] == stamp[1] and bool((np.diff(offsets) > HEADER_BYTES).all())
+    return offsets if whole else None
+
+
+def _save(place: Path, content: NDArray[np.int64]) -> bool:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        replace_atomically(place, lambda file: np.save(file, content))
+    except OSError as error:
+        _log.debug("cannot cache a record index in %s: %s", place, error)
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""What a pipeline stage is, and the registry of the ones that YAML can name.
+
+A stage is a frozen dataclass with ``output_spec`` and ``__call__``. It never catches: whatever escapes is wrapped by
+the pipeline, which knows the record and the stage's position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+from flowdata.errors import ConfigError
+from flowdata.sample import Sample, Specs
+
+StageFunction = Callable[[Sample, np.random.Generator], Sample]
+_Class = TypeVar("_Class", bound=type)
+
+STAGES: dict[str, type[Any]] = {}
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """One step from sample to sample.
+
+    ``output_spec`` says before anything runs what the stage makes of its input, and raises :class:`ConfigError` where
+    the input does not fit. ``__call__`` returns a changed copy of the sample, drawing only from ``rng``.
+    """
+
+    def output_spec(self, specs: Specs) -> Specs: ...
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
+
+
+def stage(name: str) -> Callable[[_Class], _Class]:
+    """Register a stage class under the name that YAML uses; the name is also its stream of random numbers."""
+
+    def register(cls: _Class) -> _Class:
+        if name in STAGES:
+            raise ValueError(f"stage {name!r} is registered already, by {STAGES[name].__qualname__}")
+        STAGES[name] = cls
+        cls.stage_name = name  # type: ignore[attr-defined]
+        return cls
+
+    return register
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionStage:
+    """A plain callable as a stage; it must keep the names, shapes and dtypes that it is given."""
+
+    function: StageFunction
+    stage_name: ClassVar[str] = "function"
+
+    def output_spec(self, specs: Specs) -> Specs:
+        """The specs unchanged."""
+        return specs
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return self.function(sample, rng)
+
+
+def as_stage(value: Stage | StageFunction) -> Stage:
+    """``value`` itself if it is a stage, else wrapped as one.
+
+    Raises:
+        ConfigError: ``value`` is not callable.
+    """
+    if isinstance(value, Stage):
+        return value
+    if not callable(value):
+        raise ConfigError(f"pipeline: expected a stage or a callable (sample, rng) -> sample, got {value!r}")
+    return FunctionStage(value)
+
+
+def stage_names(stages: tuple[Stage, ...]) -> tuple[str, ...]:
+    """A distinct name per stage: the registered one, with ``#2``, ``#3`` … where it repeats."""
+    seen: dict[str, int] = {}
+    names = []
+    for each in stages:
+        name = getattr(each, "stage_name", type(each).__name__)
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return tuple(names)
+
+
+def describe(stage: Stage) -> str:
+    """What the stage does, in words that are equal in every process: its class and fields, or a function's name."""
+    if isinstance(stage, FunctionStage):
+        code = getattr(stage.function, "__qualname__", type(stage.function).__qualname__)
+        return f"{getattr(stage.function, '__module__', '')}:{code}"
+    return repr(stage) if is_dataclass(stage) else f"{type(stage).__module__}:{type(stage).__qualname__}"

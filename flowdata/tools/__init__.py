@@ -1,0 +1,1 @@
+"""What the `flowdata` command does."""
