@@ -1,0 +1,323 @@
+"""Runs a recorded graph backwards: which node when, adding up gradients, hooks, and what leaves do with theirs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from flownn import backend, overwritten
+from flownn.dtypes import accumulator
+from flownn.errors import GradientError, ShapeError
+from flownn.grad_mode import no_grad
+from flownn.graph import Hook, Node, OutputNode, TensorBase, TupleNode, wrap
+
+
+class Backward:
+    """One run of the engine, as gradient sinks see it."""
+
+    __slots__ = ("_at_end", "_at_failure")
+
+    def __init__(self) -> None:
+        self._at_end: list[Callable[[], None]] = []
+        self._at_failure: list[Callable[[], None]] = []
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call this in the thread that called ``backward()``, after the whole graph and before it returns."""
+        self._at_end.append(callback)
+
+    def at_failure(self, callback: Callable[[], None]) -> None:
+        """Call this if the backward raises, be it from the graph, a hook or an `at_end` callback."""
+        self._at_failure.append(callback)
+
+
+class GradientSink(Protocol):
+    """Takes the gradient of a leaf where the leaf's ``grad_sink`` is one; ``grad`` becomes a tensor over ``buffer``."""
+
+    buffer: Any
+
+    def ready(self, run: Backward, /) -> None:
+        """The gradient of this run is complete in ``buffer``."""
+
+
+class HookHandle:
+    """Registers a hook in a dict of hooks, and removes it again."""
+
+    __slots__ = ("_hooks", "_key")
+
+    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
+        self._hooks = hooks
+        self._key = max(hooks, default=-1) + 1
+        hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Stop calling the hook; a second time does nothing."""
+        self._hooks.pop(self._key, None)
+
+
+def run_backward(
+    tensors: Sequence[TensorBase],
+    gradients: Sequence[Any],
+    *,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    inputs: Sequence[TensorBase] | None = None,
+) -> list[Any]:
+    """Run the graph of ``tensors`` backwards and add to the ``grad`` of its leaves.
+
+    Args:
+        tensors: Where to start.
+        gradients: Gradient of each; None means 1, for a tensor with one element.
+        retain_graph: Keep what the ops saved, so that another backward can follow.
+        create_graph: Not available.
+        inputs: Instead of adding to any ``grad``, return the gradients of these.
+
+    Returns:
+        With ``inputs``, the array for each, None for one that was not reached; else an empty list.
+
+    Raises:
+        GradientError: nothing to differentiate, the graph was freed, or a saved value was overwritten.
+        NotImplementedError: ``create_graph`` is true.
+    """
+    roots = [(_edge_of(each), _initial(each, g)) for each, g in zip(tensors, gradients, strict=True)]
+    if create_graph:
+        names = ", ".join(getattr(edge, "op", "leaf") for edge, _ in roots)
+        raise NotImplementedError(
+            f"create_graph=True: gradients of gradients are not available (asked for the backward of {names}), "
+            "gradients are first order"
+        )
+    wanted: dict[Any, Any] | None = None if inputs is None else {_edge_of(each): None for each in inputs}
+    run = Backward()
+    try:
+        with quiet():
+            _process(run, roots, retain_graph, wanted)
+        for callback in run._at_end:
+            callback()
+    except BaseException:
+        for callback in run._at_failure:
+            callback()
+        raise
+    return [] if inputs is None or wanted is None else [wanted[_edge_of(each)] for each in inputs]
+
+
+def quiet() -> np.errstate:
+    """No NumPy warning for log(0), 0/0 or overflow in this block: inf and nan are the result, as in PyTorch."""
+    return np.errstate(all="ignore")
+
+
+def _edge_of(tensor: TensorBase) -> Any:
+    """The graph's end at this tensor: the node that computed it, or the leaf itself."""
+    if not tensor._requires_grad:
+        raise GradientError(
+            f"backward: the tensor of shape {tuple(tensor.data.shape)} and type {tensor.data.dtype} does not require a "
+            "gradient; set requires_grad on what it is computed from, and compute it outside no_grad()"
+        )
+    return tensor.grad_fn or tensor
+
+
+def _initial(tensor: TensorBase, gradient: Any) -> Any:
+    array = tensor.data
+    xp = backend.array_module(array)
+    if gradient is None:
+        if array.size != 1:
+            raise GradientError(
+                f"backward: only a tensor of one element has the gradient 1 by itself, this one has shape "
+                f"{tuple(array.shape)}; pass the gradient"
+            )
+        return xp.ones(array.shape, array.dtype)
+    given = gradient.data if isinstance(gradient, TensorBase) else xp.asarray(gradient)
+    if given.shape != array.shape:
+        raise ShapeError(f"backward: expected a gradient of shape {tuple(array.shape)}, got {tuple(given.shape)}")
+    return given.astype(array.dtype, copy=False)
+
+
+def _count_uses(roots: Sequence[tuple[Any, Any]]) -> dict[Any, int]:
+    """How many gradients will arrive at each end along the edges of the graph."""
+    uses: dict[Any, int] = dict.fromkeys((edge for edge, _ in roots), 0)
+    pending = list(uses)
+    while pending:
+        node = pending.pop()
+        if not isinstance(node, Node):
+            continue
+        if node.vjp is None:
+            raise GradientError(
+                f"{node.name}: a second backward through a graph whose saved values the first one freed; pass "
+                "retain_graph=True to the first, or compute the result again"
+            )
+        for edge in node.edges:
+            if edge is None:
+                continue
+            count = uses.get(edge)
+            if count is None:
+                uses[edge] = 1
+                pending.append(edge)
+            else:
+                uses[edge] = count + 1
+    return uses
+
+
+def _process(
+    run: Backward, roots: Sequence[tuple[Any, Any]], retain_graph: bool, wanted: dict[Any, Any] | None
+) -> None:
+    """Carry gradients along the edges. A node runs, and a leaf is finished, when the last of its own has arrived.
+
+    The newest ready node runs first, so one branch is followed down to its leaves before the next one starts.
+    """
+    uses = _count_uses(roots)
+    arrived: dict[Any, Any] = {}
+    summed: set[Any] = set()  # ends whose array was made here, so that it may be added to in place
+    ready: list[Node] = []
+
+    for edge, g in roots:
+        arrived[edge] = g if edge not in arrived else arrived[edge] + g
+    for edge in list(arrived):
+        if uses[edge]:
+            continue
+        if isinstance(edge, Node):
+            ready.append(edge)
+        else:
+            _finish_leaf(run, edge, arrived.pop(edge), False, wanted)
+
+    while ready:
+        node = ready.pop()
+        g = arrived.pop(node, None)
+        edges = node.edges
+        contributions = _no_gradient if g is None else _run_node(node, g, arrived, wanted)
+        if not retain_graph:
+            node.vjp, node.edges = None, ()
+        for i in range(len(edges)):
+            edge = edges[i]
+            if edge is None:
+                continue
+            c = contributions[i] if contributions else None
+            if callable(c):
+                c = c()
+            is_node = isinstance(edge, Node)
+            if c is not None:
+                target = edge if is_node else edge.data
+                if isinstance(c, np.generic):
+                    c = np.asarray(c)
+                if c.shape != target.shape:
+                    c = _sum_to(c, target.shape, node)
+                if c.dtype != target.dtype:
+                    c = c.astype(target.dtype)
+                known = arrived.get(edge)
+                if known is None:
+                    arrived[edge] = c
+                elif edge in summed:
+                    known += c
+                    c = None
+                else:
+                    c = arrived[edge] = known + c
+                    summed.add(edge)
+                del known
+            left = uses[edge] = uses[edge] - 1
+            if left:
+                continue
+            if is_node:
+                ready.append(edge)
+                continue
+            c = arrived.pop(edge, None)
+            if c is not None:
+                in_tuple = bool(contributions) and contributions[i] is c
+                mine = edge in summed or (c.base is None and _references(c) - in_tuple == _ONE_HOLDER)
+                _finish_leaf(run, edge, c, mine, wanted)
+
+
+_no_gradient: Sequence[Any] = ()
+
+
+def _run_node(node: Node, g: Any, arrived: dict[Any, Any], wanted: dict[Any, Any] | None) -> Sequence[Any]:
+    """What a node sends along its edges."""
+    if node.hooks:
+        g = _call_hooks(node.hooks, g, node.name)
+    if wanted is not None and node in wanted:
+        wanted[node] = g.copy()
+    if isinstance(node, OutputNode):
+        parent: TupleNode = node.edges[0]
+        arrived.setdefault(parent, [None] * parent.outputs)[node.index] = g
+        return _no_gradient
+    if node.stamp != overwritten.clock:
+        overwritten.check_unchanged(node)
+    assert node.vjp is not None
+    try:
+        contributions = node.vjp(g)
+    except Exception as error:
+        error.add_note(f"raised in {node.name}")
+        raise
+    if len(contributions) < len(node.edges):
+        raise GradientError(
+            f"{node.name}: expected {len(node.edges)} gradients, one per array input, got {len(contributions)}"
+        )
+    return contributions
+
+
+def _references(array: Any) -> int:
+    return sys.getrefcount(array)
+
+
+def _one_holder() -> int:
+    c = np.empty(0)
+    return _references(c)
+
+
+_ONE_HOLDER = _one_holder()  # what `_references` says of an array held by one local variable; depends on the version
+
+
+def _sum_to(g: Any, shape: tuple[int, ...], node: Node) -> Any:
+    """The gradient of a value of ``shape`` that was broadcast to the shape of ``g``."""
+    extra = g.ndim - len(shape)
+    axes = [extra + i for i, (want, have) in enumerate(zip(shape, g.shape[extra:], strict=False)) if want != have]
+    if extra < 0 or any(shape[axis - extra] != 1 for axis in axes):
+        raise GradientError(
+            f"{node.name}: returned a gradient of shape {tuple(g.shape)} for an input of shape {tuple(shape)}, which "
+            "cannot have been broadcast to it"
+        )
+    total = g.sum(axis=(*range(extra), *axes), dtype=accumulator(g.dtype))
+    return total.reshape(shape)
+
+
+def _call_hooks(hooks: dict[int, Hook], g: Any, name: str) -> Any:
+    with no_grad():
+        for hook in list(hooks.values()):
+            replaced = hook(wrap(g))
+            if replaced is None:
+                continue
+            array = replaced.data if isinstance(replaced, TensorBase) else replaced
+            if array.shape != g.shape:
+                raise ShapeError(
+                    f"hook of {name}: expected a gradient of shape {tuple(g.shape)}, got {tuple(array.shape)}"
+                )
+            g = array
+    return g
+
+
+def _finish_leaf(run: Backward, leaf: TensorBase, g: Any, mine: bool, wanted: dict[Any, Any] | None) -> None:
+    """Store the complete gradient of this run; ``mine`` says that nobody else can hold ``g``."""
+    if leaf._hooks:
+        g, mine = _call_hooks(leaf._hooks, g, "a leaf"), False
+    if wanted is not None:
+        if leaf in wanted:
+            wanted[leaf] = g if mine else g.copy()
+        return
+    sink: GradientSink | None = leaf.grad_sink
+    if sink is not None:
+        buffer = sink.buffer
+        if leaf.grad is None:
+            buffer[...] = g
+        else:
+            if leaf.grad.data is not buffer:
+                buffer[...] = leaf.grad.data
+            buffer += g
+        leaf.grad = wrap(buffer)
+    elif leaf.grad is None:
+        leaf.grad = wrap(g if mine else g.copy())
+    else:
+        leaf.grad.data += g
+    if leaf._accumulate_hooks:
+        for hook in list(leaf._accumulate_hooks.values()):
+            hook(leaf)
+    if sink is not None:
+        sink.ready(run)

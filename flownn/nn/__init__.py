@@ -1,0 +1,84 @@
+"""Modules, parameters and their initial values."""
+
+from typing import Any
+
+from flownn.nn import functional, init, utils
+from flownn.nn.modules.activation import LogSoftmax, ReLU, Softmax
+from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
+from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
+from flownn.nn.modules.dropout import Dropout
+from flownn.nn.modules.flatten import Flatten
+from flownn.nn.modules.linear import Identity, Linear
+from flownn.nn.modules.loss import CrossEntropyLoss, NLLLoss
+from flownn.nn.modules.module import Module
+from flownn.nn.modules.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from flownn.nn.modules.pad import (
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad2d,
+    ReplicationPad2d,
+    ZeroPad2d,
+)
+from flownn.nn.modules.pool import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+)
+from flownn.nn.parameter import Parameter
+
+__all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "Linear",
+    "LogSoftmax",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "NLLLoss",
+    "Parameter",
+    "ReLU",
+    "ReflectionPad2d",
+    "ReplicationPad2d",
+    "Sequential",
+    "Softmax",
+    "ZeroPad2d",
+    "functional",
+    "init",
+    "parallel",
+    "utils",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "parallel":  # on first use: it alone needs flowdist
+        import importlib
+
+        return importlib.import_module("flownn.nn.parallel")
+    raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")

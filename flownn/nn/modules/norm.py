@@ -1,0 +1,188 @@
+"""Normalisation layers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from flownn.autograd import wrap
+from flownn.dtypes import get_default_dtype
+from flownn.errors import ShapeError
+from flownn.nn import init
+from flownn.nn.modules.module import Module
+from flownn.nn.parameter import Parameter, empty_parameter
+from flownn.ops.norm import batch_norm
+from flownn.tensor import Tensor
+
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+
+
+class _BatchNorm(Module):
+    input_dims: ClassVar[tuple[int, ...]]
+    input_form: ClassVar[str]
+    weight: Parameter | None
+    bias: Parameter | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-05,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
+        super().__init__()
+        if num_features < 1:
+            raise ValueError(f"{type(self).__name__}: expected a positive num_features, got {num_features}")
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        self.register_parameter("weight", empty_parameter(num_features) if affine else None)
+        self.register_parameter("bias", empty_parameter(num_features) if affine else None)
+        dtype = get_default_dtype().dtype
+        tracked = track_running_stats
+        self.register_buffer("running_mean", wrap(np.zeros(num_features, dtype)) if tracked else None)
+        self.register_buffer("running_var", wrap(np.ones(num_features, dtype)) if tracked else None)
+        self.register_buffer("num_batches_tracked", wrap(np.zeros((), np.int64)) if tracked else None)
+        self.reset_parameters()
+
+    def reset_running_stats(self) -> None:
+        """Forget the statistics: mean 0, variance 1, no batches."""
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.running_mean.data[...] = 0
+            self.running_var.data[...] = 1
+            self.num_batches_tracked.data[...] = 0
+
+    def reset_parameters(self) -> None:
+        """Forget the statistics, and set weight 1 and bias 0."""
+        self.reset_running_stats()
+        if self.weight is not None and self.bias is not None:
+            init.ones_(self.weight)
+            init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise ``input``; in training mode also track its statistics."""
+        shape = input.data.shape
+        if len(shape) not in self.input_dims or shape[1] != self.num_features:
+            form = self.input_form.replace("C", str(self.num_features))
+            raise ShapeError(f"{type(self).__name__}: expected input {form}, got shape {tuple(shape)}")
+        momentum = 0.0 if self.momentum is None else self.momentum
+        tracking = self.training and self.track_running_stats and input.data.size > 0
+        if tracking and self.num_batches_tracked is not None:
+            self.num_batches_tracked.data[...] += 1
+            if self.momentum is None:  # the plain mean over all batches so far
+                momentum = 1.0 / float(self.num_batches_tracked.data)
+        result: Tensor = batch_norm(
+            input,
+            self.weight,
+            self.bias,
+            self.running_mean if tracking or not self.training else None,
+            self.running_var if tracking or not self.training else None,
+            use_batch_statistics=self.training or self.running_mean is None,
+            momentum=momentum,
+            eps=self.eps,
+        )
+        return result
+
+    def extra_repr(self) -> str:
+        """All arguments."""
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class BatchNorm1d(_BatchNorm):
+    """Normalise each channel over the batch and, where there are any, the elements of a sequence.
+
+    In training mode with the batch's mean and biased variance, in evaluation mode with the running ones.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance.
+        momentum: Weight of a new batch in the running statistics; None means the plain mean over all batches.
+        affine: Whether to learn a scale and a shift per channel.
+        track_running_stats: Whether to keep running statistics; without, the batch's serve in evaluation mode too.
+
+    Shape:
+        Input (N, C) or (N, C, L); output the same.
+
+    Raises:
+        ShapeError: another number of dims or channels, or, in training mode, one value per channel.
+
+    Reference:
+        Ioffe and Szegedy, 2015; ``torch.nn.BatchNorm1d``. An empty batch leaves the statistics as they are.
+
+    >>> import flownn as flow
+    >>> BatchNorm1d(100)(flow.randn(20, 100)).shape
+    flownn.Size([20, 100])
+    """
+
+    input_dims = (2, 3)
+    input_form = "(N, C) or (N, C, L)"
+
+
+class BatchNorm2d(_BatchNorm):
+    """Normalise each channel over the batch and the pixels of an image.
+
+    In training mode with the batch's mean and biased variance, in evaluation mode with the running ones.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance.
+        momentum: Weight of a new batch in the running statistics; None means the plain mean over all batches.
+        affine: Whether to learn a scale and a shift per channel.
+        track_running_stats: Whether to keep running statistics; without, the batch's serve in evaluation mode too.
+
+    Shape:
+        Input (N, C, H, W); output the same.
+
+    Raises:
+        ShapeError: another number of dims or channels, or, in training mode, one value per channel.
+
+    Reference:
+        Ioffe and Szegedy, 2015; ``torch.nn.BatchNorm2d``. An empty batch leaves the statistics as they are.
+
+    >>> import flownn as flow
+    >>> BatchNorm2d(num_features=2, eps=1e-5, momentum=0.1)(flow.randn(4, 2, 8, 3)).shape
+    flownn.Size([4, 2, 8, 3])
+    """
+
+    input_dims = (4,)
+    input_form = "(N, C, H, W)"
+
+
+class BatchNorm3d(_BatchNorm):
+    """Normalise each channel over the batch and the elements of a volume.
+
+    In training mode with the batch's mean and biased variance, in evaluation mode with the running ones.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance.
+        momentum: Weight of a new batch in the running statistics; None means the plain mean over all batches.
+        affine: Whether to learn a scale and a shift per channel.
+        track_running_stats: Whether to keep running statistics; without, the batch's serve in evaluation mode too.
+
+    Shape:
+        Input (N, C, D, H, W); output the same.
+
+    Raises:
+        ShapeError: another number of dims or channels, or, in training mode, one value per channel.
+
+    Reference:
+        Ioffe and Szegedy, 2015; ``torch.nn.BatchNorm3d``. An empty batch leaves the statistics as they are.
+
+    >>> import flownn as flow
+    >>> BatchNorm3d(num_features=2)(flow.randn(3, 2, 5, 8, 4)).shape
+    flownn.Size([3, 2, 5, 8, 4])
+    """
+
+    input_dims = (5,)
+    input_form = "(N, C, D, H, W)"

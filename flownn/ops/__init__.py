@@ -1,0 +1,1 @@
+"""The ops: forward and gradient together, one family a file."""

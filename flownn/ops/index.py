@@ -1,0 +1,205 @@
+"""Picking elements by position or mask, and writing to them. Indices work as in NumPy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flownn import dtypes
+from flownn.autograd import TensorBase, op
+from flownn.backend import Array
+from flownn.errors import DtypeError, ShapeError
+from flownn.ops.axes import axis_of
+from flownn.ops.shape import expand
+
+if TYPE_CHECKING:
+    from flownn.tensor import Tensor
+
+
+def _plain(key: Any) -> Any:
+    """An index with arrays in place of tensors, lists as arrays, and integers of tensors as such."""
+    if isinstance(key, tuple):
+        return tuple(_plain(each) for each in key)
+    if isinstance(key, TensorBase):
+        key = key.data
+        return int(key) if key.ndim == 0 and key.dtype.kind in "iu" else key
+    if isinstance(key, list):
+        return np.asarray([_plain(each) for each in key], dtype=None if key else dtypes.int64.dtype)
+    if isinstance(key, slice):
+        return slice(
+            *(int(each.data) if isinstance(each, TensorBase) else each for each in (key.start, key.stop, key.step))
+        )
+    return key
+
+
+def _parts(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _on_device(xp: Any, key: Any) -> Any:
+    """The index with its arrays where ``xp`` can use them."""
+    if isinstance(key, tuple):
+        return tuple(_on_device(xp, each) for each in key)
+    return xp.asarray(key) if getattr(key, "ndim", 0) else key
+
+
+def _picks_once(key: Any) -> bool:
+    """Whether no element can be picked twice: there are no integer arrays."""
+    return all(each.dtype.kind == "b" for each in _parts(key) if getattr(each, "ndim", 0))
+
+
+@op(view=True)
+def _getitem(xp: Any, x: Array, *, key: Any) -> Any:
+    shape, key = x.shape, _on_device(xp, key)
+
+    def vjp(g: Array) -> Any:
+        gradient = xp.zeros(shape, g.dtype)
+        if _picks_once(key):
+            gradient[key] = g
+        else:
+            xp.add.at(gradient, key, g)
+        return (gradient,)
+
+    return x[key], vjp
+
+
+def getitem(x: Tensor, key: Any) -> Tensor:
+    """``x[key]``: a view for integers, slices, None and Ellipsis; a copy for bool and integer arrays.
+
+    Args:
+        x: Any shape.
+        key: As NumPy takes it; tensors count as arrays.
+
+    Raises:
+        IndexError: the index is out of range or has too many parts.
+    """
+    return _getitem(x, key=_plain(key))
+
+
+@op
+def _setitem(xp: Any, x: Array, value: Array, *, key: Any) -> Any:
+    key = _on_device(xp, key)
+    x[key] = value
+    value_shape = value.shape
+
+    def vjp(g: Array) -> Any:
+        def of_kept() -> Any:
+            kept = g.copy()
+            kept[key] = 0
+            return kept
+
+        return of_kept, lambda: _fit_leading(g[key], value_shape)
+
+    return x, vjp
+
+
+def _fit_leading(g: Array, shape: tuple[int, ...]) -> Any:
+    """Room for leading dims of size 1 that NumPy let the value have."""
+    return g.reshape((1,) * (len(shape) - g.ndim) + g.shape) if len(shape) > g.ndim else g
+
+
+def write(x: Any, key: Any, value: Any) -> Any:
+    """Change ``x``'s array at ``key``, and return a tensor over it with the graph of the change.
+
+    The caller lets ``x`` continue at that graph, see `flownn.inplace`.
+
+    Raises:
+        IndexError: the index is out of range or has too many parts.
+        ShapeError: the value does not broadcast to the indexed part.
+    """
+    if isinstance(value, (bool, int, float, list, tuple)):
+        value = np.asarray(value).astype(x.data.dtype)  # not by way of the default type
+    try:
+        return _setitem(x, value, key=_plain(key))
+    except ValueError as error:
+        raise ShapeError(f"setitem: {error}") from error
+
+
+def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Slices along a dim, in the order of a list of positions.
+
+    Args:
+        x: Any shape.
+        dim: Dim to pick along.
+        index: Integers of shape (n,).
+
+    Raises:
+        ShapeError: there is no such dim, or ``index`` is not 1-dim.
+        DtypeError: ``index`` holds no integers.
+        IndexError: a position is out of range.
+    """
+    axis = axis_of("index_select", x.data.ndim, dim)
+    _check_index("index_select", index)
+    if index.data.ndim != 1:
+        raise ShapeError(f"index_select: expected an index of shape (n,), got {tuple(index.data.shape)}")
+    return _getitem(x, key=(*(slice(None),) * axis, index.data))
+
+
+@op
+def _gather(xp: Any, x: Array, *, axis: int, index: Array) -> Any:
+    shape = x.shape
+    grid = xp.ix_(*(xp.arange(size) for size in index.shape)) if x.ndim else ()
+    key = (*grid[:axis], index, *grid[axis + 1 :]) if x.ndim else ()
+
+    def vjp(g: Array) -> Any:
+        gradient = xp.zeros(shape, g.dtype)
+        if shape:
+            xp.add.at(gradient, key, g)
+        else:
+            gradient += g.sum()
+        return (gradient,)
+
+    return (x[key] if x.ndim else xp.broadcast_to(x, index.shape).copy()), vjp
+
+
+def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """For each place of ``index`` the element of ``x`` there, but at position ``index[place]`` along ``dim``.
+
+    Args:
+        x: Any shape.
+        dim: Dim that the positions count along.
+        index: Integers, with as many dims as ``x`` and no size larger but along ``dim``.
+
+    Raises:
+        ShapeError: there is no such dim, or ``index`` does not fit.
+        DtypeError: ``index`` holds no integers.
+        IndexError: a position is out of range.
+    """
+    axis = axis_of("gather", x.data.ndim, dim)
+    _check_index("gather", index)
+    shape, wanted = x.data.shape, index.data.shape
+    if len(shape) != len(wanted) or any(b > a for i, (a, b) in enumerate(zip(shape, wanted, strict=True)) if i != axis):
+        raise ShapeError(f"gather: index of shape {tuple(wanted)} does not fit into {tuple(shape)} along dim {axis}")
+    if wanted and index.data.size and not 0 <= int(index.data.min()) <= int(index.data.max()) < shape[axis]:
+        raise IndexError(f"gather: positions must be from 0 to {shape[axis] - 1} along dim {axis}")
+    return _gather(x, axis=axis, index=index.data)
+
+
+def _check_index(name: str, index: Any) -> None:
+    kind = getattr(getattr(index, "data", None), "dtype", None)
+    if kind is None or dtypes.category(kind) != dtypes.INTEGER:
+        raise DtypeError(f"{name}: expected a tensor of integers as index, got {kind or type(index).__name__}")
+
+
+def masked_select(x: Tensor, mask: Tensor) -> Tensor:
+    """The elements where ``mask`` is true, in row-major order, as one dim.
+
+    Args:
+        x: Any shape.
+        mask: A bool tensor that broadcasts with it.
+
+    Raises:
+        DtypeError: ``mask`` is not bool.
+    """
+    if mask.data.dtype != dtypes.bool_.dtype:
+        raise DtypeError(f"masked_select: expected a bool tensor, got {mask.data.dtype}")
+    shape = np.broadcast_shapes(x.data.shape, mask.data.shape)
+    return _getitem(expand(x, shape), key=expand(mask, shape).data)
+
+
+@op
+def nonzero(xp: Any, x: Array) -> Any:
+    """The positions of the elements that are not 0, one row each, in row-major order."""
+    places = xp.nonzero(xp.atleast_1d(x))
+    return xp.stack(places, axis=1).astype(dtypes.int64.dtype)[:, : x.ndim], None

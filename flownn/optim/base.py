@@ -1,0 +1,190 @@
+"""Optimizer: parameter groups with options, state per parameter, and the update of arrays in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flownn import backend
+from flownn.autograd import enable_grad, mark_overwritten, wrap
+from flownn.tensor import Tensor
+
+__all__ = ["Optimizer"]
+
+
+class Optimizer:
+    """Base class of the update rules.
+
+    A subclass passes its options' defaults here and defines ``update``, which changes one parameter's array.
+
+    Args:
+        params: Parameters, or dicts with the parameters of a group under "params" and options of its own.
+        defaults: Options for the groups that do not set them.
+
+    Raises:
+        ValueError: no parameters, a parameter twice, or an option that the rule does not know or take.
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
+        self.defaults = dict(defaults)
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Any, dict[str, Any]] = {}
+        self._scratch: dict[Any, NDArray[Any]] = {}
+        if isinstance(params, Tensor):
+            raise TypeError(f"{type(self).__name__}: expected an iterable of parameters, got one tensor")
+        groups = list(params)
+        if not groups:
+            raise ValueError(f"{type(self).__name__}: expected at least one parameter")
+        for group in groups if isinstance(groups[0], Mapping) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add parameters with options of their own.
+
+        Args:
+            group: Parameters under "params", and any of the rule's options.
+        """
+        name = type(self).__name__
+        added = dict(group)
+        added["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        unknown = added.keys() - self.defaults.keys() - {"params", "initial_lr"}
+        if unknown:
+            raise ValueError(f"{name}: unknown options {sorted(unknown)}; it takes {', '.join(self.defaults)}")
+        known = {id(p) for each in self.param_groups for p in each["params"]}
+        for p in added["params"]:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"{name}: expected parameters to be tensors, got {type(p).__name__}")
+            if p.grad_fn is not None:
+                raise ValueError(
+                    f"{name}: a parameter of shape {tuple(p.shape)} was computed; only leaves can be trained"
+                )
+            if id(p) in known:
+                raise ValueError(f"{name}: a parameter of shape {tuple(p.shape)} is given twice")
+            known.add(id(p))
+        for option, value in self.defaults.items():
+            added.setdefault(option, value)
+        self.check_options(added)
+        self.param_groups.append(added)
+
+    def check_options(self, group: Mapping[str, Any]) -> None:
+        """Raise ValueError where an option's value makes no sense."""
+        for option in ("lr", "weight_decay", "momentum", "eps"):
+            if option in group and not group[option] >= 0:
+                raise ValueError(f"{type(self).__name__}: expected {option} of at least 0, got {group[option]}")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients, or fill them with zeros."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad.data[...] = 0
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: Computes the loss and the gradients anew; called first.
+
+        Returns:
+            What ``closure`` returned.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        by = f"{type(self).__name__}.step"
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.update(backend.array_module(p.data), p.data, p.grad.data, self.state.setdefault(p, {}), group)
+                    mark_overwritten(p.data, by)
+        return loss
+
+    def update(
+        self, xp: Any, value: NDArray[Any], grad: NDArray[Any], state: dict[str, Any], group: Mapping[str, Any]
+    ) -> None:
+        """Change ``value`` in place, following ``grad``; ``state`` is this parameter's, of tensors and numbers."""
+        raise NotImplementedError(f"{type(self).__name__}: define update()")
+
+    def scratch(self, xp: Any, like: NDArray[Any], slot: int = 0) -> NDArray[Any]:
+        """Uninitialised memory of the shape and dtype of ``like``, the same for all parameters of a step."""
+        key = (xp.__name__, like.dtype, slot)
+        flat = self._scratch.get(key)
+        if flat is None or flat.size < like.size:
+            flat = self._scratch[key] = xp.empty(like.size, dtype=like.dtype)
+        return flat[: like.size].reshape(like.shape)
+
+    # ------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that continues a training: ``state`` by the parameter's number, and ``param_groups`` with numbers.
+
+        Tensors share memory with the optimizer's.
+        """
+        numbers: dict[int, int] = {}
+        groups = []
+        for group in self.param_groups:
+            for p in group["params"]:
+                numbers[id(p)] = len(numbers)
+            groups.append({**group, "params": [numbers[id(p)] for p in group["params"]]})
+        state = {numbers[id(p)]: dict(values) for p, values in self.state.items()}
+        return {"state": dict(sorted(state.items())), "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave: options of the groups and state of the parameters, bit for bit.
+
+        Raises:
+            ValueError: other numbers of groups or parameters, an unknown option or state, or a state of another shape.
+                Then nothing was changed.
+        """
+        name = type(self).__name__
+        groups = state_dict["param_groups"]
+        sizes = [len(group["params"]) for group in self.param_groups]
+        given = [len(group["params"]) for group in groups]
+        if sizes != given:
+            raise ValueError(f"{name}.load_state_dict: expected groups of {sizes} parameters, got {given}")
+        for group in groups:
+            if unknown := group.keys() - self.defaults.keys() - {"params", "initial_lr"}:
+                raise ValueError(f"{name}.load_state_dict: unknown options {sorted(unknown)}")
+        by_number = {
+            number: p
+            for own, group in zip(self.param_groups, groups, strict=True)
+            for number, p in zip(group["params"], own["params"], strict=True)
+        }
+        state: dict[Any, dict[str, Any]] = {}
+        for number, values in state_dict["state"].items():
+            p = by_number.get(int(number))
+            if p is None or values.keys() - set(self.state_names):
+                raise ValueError(f"{name}.load_state_dict: state {sorted(values)} for parameter {number} is not known")
+            state[p] = {key: self._own(f"{number}.{key}", value, p) for key, value in values.items()}
+        for own, group in zip(self.param_groups, groups, strict=True):
+            own.update({option: value for option, value in group.items() if option != "params"})
+        self.state = state
+
+    def _own(self, key: str, value: Any, p: Tensor) -> Any:
+        """A copy of one value of the state, on the parameter's device; numbers stay numbers."""
+        array = value.data if isinstance(value, Tensor) else value
+        if not backend.is_array(array):
+            if not hasattr(array, "__array__"):
+                return value
+            array = np.asarray(array)
+        if array.ndim and array.shape != p.data.shape:
+            raise ValueError(
+                f"{type(self).__name__}.load_state_dict: expected {key} of shape {tuple(p.data.shape)}, "
+                f"got {tuple(array.shape)}"
+            )
+        return wrap(backend.to_device(array, backend.device_of(p.data)).copy())
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for index, group in enumerate(self.param_groups):
+            options = (f"    {option}: {group[option]}" for option in sorted(group) if option != "params")
+            lines += [f"Parameter Group {index}", *options]
+        return "\n".join([*lines, ")"])

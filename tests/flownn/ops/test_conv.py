@@ -1,0 +1,168 @@
+"""Convolution against loops that spell the definition out, and against PyTorch."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flownn.autograd import wrap
+from flownn.errors import DtypeError, ShapeError
+from flownn.ops.conv import conv
+from tests.helpers.gradcheck import check_vjp
+
+
+def slow_conv(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """One multiply and one add at a time."""
+    n = x.ndim - 2
+    x = np.pad(x, [(0, 0), (0, 0), *padding])
+    kernel = weight.shape[2:]
+    out = [(x.shape[2 + i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in range(n)]
+    y = np.zeros((x.shape[0], weight.shape[0], *out))
+    per_group_in, per_group_out = weight.shape[1], weight.shape[0] // groups
+    for sample, filter_, place in product(range(y.shape[0]), range(y.shape[1]), np.ndindex(*out)):
+        total = 0.0 if bias is None else bias[filter_]
+        first = filter_ // per_group_out * per_group_in
+        for channel, offset in product(range(per_group_in), np.ndindex(*kernel)):
+            at = tuple(p * s + o * d for p, s, o, d in zip(place, stride, offset, dilation, strict=True))
+            total += x[(sample, first + channel, *at)] * weight[(filter_, channel, *offset)]
+        y[(sample, filter_, *place)] = total
+    return y
+
+
+def attributes(n: int, stride: int = 1, padding: Any = 0, dilation: int = 1, groups: int = 1) -> dict[str, Any]:
+    pairs = (padding if isinstance(padding, tuple) else (padding, padding),) * n
+    return {"stride": (stride,) * n, "padding": pairs, "dilation": (dilation,) * n, "groups": groups}
+
+
+CASES = [
+    ((2, 3, 7), (4, 3, 3), attributes(1, padding=1)),
+    ((2, 4, 9), (6, 2, 2), attributes(1, stride=2, dilation=3, groups=2)),
+    ((2, 3, 5, 6), (4, 3, 3, 3), attributes(2)),
+    ((2, 3, 5, 6), (4, 3, 1, 1), attributes(2)),
+    ((2, 3, 5, 6), (4, 3, 1, 1), attributes(2, stride=2)),
+    ((2, 3, 5, 6), (9, 3, 3, 2), attributes(2, padding=(0, 1))),  # many filters: gradients by adding windows
+    ((2, 3, 5, 6), (4, 3, 3, 3), attributes(2, padding=3)),  # more padding than the kernel reaches
+    ((2, 4, 7, 5), (4, 1, 3, 3), attributes(2, stride=2, padding=1, groups=4)),
+    ((1, 4, 7, 8), (4, 2, 2, 3), attributes(2, padding=2, dilation=2, groups=2)),
+    ((1, 2, 4, 5, 3), (3, 2, 2, 3, 1), attributes(3, padding=1)),
+    ((1, 2, 5, 4, 6), (2, 1, 2, 2, 3), attributes(3, stride=2, padding=1, groups=2)),
+]
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize(("x_shape", "weight_shape", "attrs"), CASES, ids=str)
+def test_equals_the_definition(x_shape: Any, weight_shape: Any, attrs: Any, with_bias: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal(x_shape), rng.standard_normal(weight_shape)
+    bias = rng.standard_normal(weight_shape[0]) if with_bias else None
+    expected = slow_conv(x, weight, bias, **attrs)
+    np.testing.assert_allclose(conv(x, weight, bias, **attrs).data, expected, atol=1e-12)
+    narrow = conv(*(None if a is None else a.astype(np.float32) for a in (x, weight, bias)), **attrs).data
+    assert narrow.dtype == np.float32
+    np.testing.assert_allclose(narrow, expected, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize(("x_shape", "weight_shape", "attrs"), CASES, ids=str)
+def test_vjp_matches_a_central_difference(x_shape: Any, weight_shape: Any, attrs: Any) -> None:
+    rng = np.random.default_rng(1)
+    arrays = [rng.standard_normal(shape) for shape in (x_shape, weight_shape, weight_shape[:1])]
+    check_vjp(lambda *inputs: conv(*inputs, **attrs), *arrays, rng=rng)
+
+
+def test_blocks_of_samples_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    x, weight = rng.standard_normal((7, 4, 6, 6)), rng.standard_normal((6, 2, 3, 3))
+    attrs = attributes(2, stride=2, padding=1, groups=2)
+
+    def all_results() -> list[Any]:
+        tensors = [wrap(a, requires_grad=True) for a in (x, weight)]
+        y = conv(*tensors, **attrs)
+        y.backward(np.cos(np.arange(y.data.size)).reshape(y.data.shape))
+        return [y.data, *(t.grad.data for t in tensors)]
+
+    whole = all_results()
+    monkeypatch.setattr("flownn.ops.conv._BLOCK_BYTES", 1)
+    for one, other in zip(whole, all_results(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 5, 6)])
+def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(shape: Any) -> None:
+    x, weight, bias = (wrap(np.ones(s), requires_grad=True) for s in (shape, (4, 3, 3, 3), (4,)))
+    y = conv(x, weight, bias, **attributes(2, padding=1))
+    assert y.data.shape == (0, 4, 5, 6)
+    y.backward(np.zeros(y.data.shape))
+    assert x.grad.data.shape == shape
+    for parameter in (weight, bias):
+        np.testing.assert_array_equal(parameter.grad.data, np.zeros(parameter.data.shape))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_computed_in_float32(dtype: str) -> None:
+    import ml_dtypes
+
+    kind = np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
+    rng = np.random.default_rng(3)
+    x, weight = (rng.standard_normal(s).astype(kind) for s in ((2, 32, 6, 6), (5, 32, 3, 3)))
+    y = conv(x, weight, **attributes(2)).data
+    assert y.dtype == kind
+    wide = conv(x.astype(np.float32), weight.astype(np.float32), **attributes(2)).data
+    np.testing.assert_array_equal(y, wide.astype(kind))
+
+
+@pytest.mark.parametrize("order", ["non-contiguous", "channels-last", "reversed"])
+def test_any_memory_layout_and_inputs_unchanged(order: str) -> None:
+    rng = np.random.default_rng(4)
+    x, weight = rng.standard_normal((2, 3, 5, 6)), rng.standard_normal((4, 3, 3, 3))
+    laid_out = {
+        "non-contiguous": np.repeat(x, 2, axis=3)[..., ::2],
+        "channels-last": np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
+        "reversed": x[:, ::-1].copy()[:, ::-1],
+    }[order]
+    before = laid_out.copy()
+    expected = conv(x, weight, **attributes(2, padding=1)).data
+    np.testing.assert_allclose(conv(laid_out, weight, **attributes(2, padding=1)).data, expected, atol=1e-13)
+    np.testing.assert_array_equal(laid_out, before)
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "attrs", "message"),
+    [
+        ((2, 3, 5), attributes(2), r"Conv2d: expected input \(N, 3, H, W\), got shape \(2, 3, 5\)"),
+        ((2, 4, 5, 5), attributes(2), r"Conv2d: expected input \(N, 3, H, W\), got shape \(2, 4, 5, 5\)"),
+        ((2, 3, 5, 2), attributes(2), r"Conv2d: expected an input that holds the kernel, got spatial shape \(5, 2\)"),
+    ],
+)
+def test_wrong_shapes_are_named(x_shape: Any, attrs: Any, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        conv(np.ones(x_shape), np.ones((4, 3, 3, 3)), **attrs)
+
+
+def test_different_dtypes_are_refused() -> None:
+    with pytest.raises(DtypeError, match="Conv2d: expected input of the weight's dtype float64, got float32"):
+        conv(np.ones((1, 3, 5, 5), np.float32), np.ones((4, 3, 3, 3)), **attributes(2))
+    with pytest.raises(DtypeError, match="Conv2d: expected a floating point input, got int64"):
+        conv(np.ones((1, 3, 5, 5), np.int64), np.ones((4, 3, 3, 3), np.int64), **attributes(2))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_agrees_with_pytorch(n: int) -> None:
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    function = [torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d][n - 1]
+    rng = np.random.default_rng(n)
+    for stride, padding, dilation, groups in product((1, 2, 3), (0, 1, 4), (1, 2), (1, 2, 4)):
+        x = rng.standard_normal((2, 4, 7, 8, 5)[: 2 + n])
+        weight = rng.standard_normal((8, 4 // groups, 3, 2, 1)[: 2 + n])
+        arrays = (x, weight, rng.standard_normal(8))
+        theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
+        ours = [wrap(a, requires_grad=True) for a in arrays]
+        expected = function(*theirs, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        y = conv(*ours, **attributes(n, stride, padding, dilation, groups))
+        np.testing.assert_allclose(y.data, expected.detach().numpy(), atol=1e-12)
+        g = rng.standard_normal(y.data.shape)
+        y.backward(g)
+        expected.backward(torch.tensor(g))
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(mine.grad.data, other.grad.numpy(), atol=1e-11)
