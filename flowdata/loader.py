@@ -42,7 +42,7 @@ class Executor(Protocol):
     """How batches get made. ``take`` runs on from epoch to epoch without end; the loader knows where epochs stop."""
 
     def seek(self, position: Position) -> None:
-        """Make ``position`` the batch that the next ``take`` returns."""
+        """Make ``position`` the batch that the next ``take`` returns; costs nothing if it is that already."""
         ...
 
     def take(self) -> Batch: ...
@@ -106,6 +106,7 @@ class Loader:
         while self._position.epoch == epoch:
             if self._closed:
                 raise DataError("Loader: it was closed; ask the pipeline for a new one")
+            self._executor.seek(self._position)  # it may be elsewhere after an exception, such as Ctrl-C's
             batch = self._executor.take()
             step = self._position.step + 1
             self._position = Position(epoch + 1, 0) if step == self._steps else Position(epoch, step)

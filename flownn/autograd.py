@@ -293,4 +293,4 @@ def grad(
 
 
 def _as_sequence(value: Any) -> Sequence[Any]:
-    return (value,) if isinstance(value, TensorBase) else tuple(value)
+    return (value,) if isinstance(value, TensorBase) or backend.is_array(value) else tuple(value)

@@ -332,7 +332,9 @@ def randint(
     """
     if size is None:
         if isinstance(high, int):
-            raise ShapeError("randint: expected randint(low, high, size) or randint(high, size), with a sequence of sizes")
+            raise ShapeError(
+                "randint: expected randint(low, high, size) or randint(high, size), with a sequence of sizes"
+            )
         size = high
         low, high = 0, low
     if not isinstance(high, int) or high <= low:

@@ -193,7 +193,11 @@ def _process(
                 continue
             c = contributions[i] if contributions else None
             if callable(c):
-                c = c()
+                try:
+                    c = c()
+                except Exception as error:
+                    error.add_note(f"raised in {node.name}")
+                    raise
             is_node = isinstance(edge, Node)
             if c is not None:
                 target = edge if is_node else edge.data

@@ -105,9 +105,14 @@ def wrap(array: Any, requires_grad: bool = False, grad_fn: Node | None = None) -
     return tensor
 
 
+def base_of(tensor: TensorBase) -> TensorBase:
+    """The tensor that this one is a view of, or itself."""
+    return tensor if tensor._base is None else tensor._base
+
+
 def link_view(view: TensorBase, source: TensorBase) -> None:
     """Note that ``view`` shares memory with ``source``, for in-place changes of either."""
-    base = source._base or source
+    base = base_of(source)
     view._base = base
     known = base._views
     if known is None:

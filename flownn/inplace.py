@@ -9,7 +9,7 @@ from flownn import overwritten
 from flownn.backend import array_module
 from flownn.errors import DtypeError, GradientError, ShapeError
 from flownn.grad_mode import is_grad_enabled
-from flownn.graph import Node, TensorBase, live_views, wrap
+from flownn.graph import Node, TensorBase, base_of, live_views, wrap
 from flownn.ops.index import write
 
 
@@ -19,7 +19,7 @@ def check_changeable(tensor: TensorBase, by: str) -> None:
     Raises:
         GradientError: it is a leaf that requires a gradient, or a view of one.
     """
-    base = tensor._base or tensor
+    base = base_of(tensor)
     if is_grad_enabled() and any(each._requires_grad and each.grad_fn is None for each in (tensor, base)):
         raise GradientError(
             f"{by}: a leaf that requires a gradient{' (through a view)' if base is not tensor else ''} cannot be "
@@ -61,7 +61,7 @@ def assign(tensor: TensorBase, by: str, key: Any, value: Any) -> None:
         ShapeError: the value does not broadcast to the indexed part.
     """
     check_changeable(tensor, by)
-    changed = write(tensor, key, value)
+    changed = write(tensor, key, value, by)
     overwritten.mark_overwritten(tensor.data, by)
     if changed._requires_grad:
         rebase(tensor, changed.grad_fn, by)
@@ -73,8 +73,8 @@ def rebase(tensor: TensorBase, node: Node, by: str) -> None:
     A view's base gets a node that takes the changed part from the view and the rest from before. For other tensors
     over the memory the way back is not recorded; asking for their gradient is an error.
     """
-    base = tensor._base
-    if base is not None:
+    base = base_of(tensor)
+    if base is not tensor:
         places = _places(base.data, tensor.data)
         edges = ((base.grad_fn or base) if base._requires_grad else None, node)
 
@@ -87,7 +87,7 @@ def rebase(tensor: TensorBase, node: Node, by: str) -> None:
         base.grad_fn = Node(by, vjp, edges, overwritten.clock, base.data.shape, base.data.dtype)
         base._requires_grad = True
     tensor.grad_fn, tensor._requires_grad = node, True
-    for other in live_views(base or tensor):
+    for other in live_views(base):
         if other is not tensor:
             other.grad_fn = Node(by, _stale(by), (), overwritten.clock, other.data.shape, other.data.dtype)
             other._requires_grad = True

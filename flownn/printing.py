@@ -38,23 +38,21 @@ def tensor_text(array: np.ndarray[Any, Any], notes: list[str]) -> str:
 
 
 class _Format:
-    """One format for all elements, as wide as the widest of them needs."""
+    """One format for all elements, as wide as the widest number needs; 0, inf and nan take what room there is."""
 
     def __init__(self, shown: np.ndarray[Any, Any]) -> None:
+        values = shown.reshape(-1)
         self.floating = dtypes.category(shown.dtype) == dtypes.FLOATING
         self.whole = self.scientific = False
         if self.floating:
-            values = np.abs(shown.astype(np.float64)).reshape(-1)
-            values = values[np.isfinite(values) & (values > 0)]
+            values = values.astype(np.float64)
+            values = values[np.isfinite(values) & (values != 0)]
+            self.whole = bool((values == np.ceil(values)).all())
             if values.size:
-                low, high = float(values.min()), float(values.max())
-                self.whole = bool((values == np.ceil(values)).all())
-                self.scientific = high / low > 1000 or high > 1e8 or (low < 1e-4 and not self.whole)
-                self.scientific = high > 1e8 or high / low > 1000 if self.whole else self.scientific
-            else:
-                self.whole = True
+                low, high = float(np.abs(values).min()), float(np.abs(values).max())
+                self.scientific = high > 1e8 or high / low > 1000 or (low < 1e-4 and not self.whole)
         self.width = 0
-        self.width = max(len(self(value)) for value in shown.reshape(-1))
+        self.width = max((len(self(value)) for value in values), default=0)
 
     def __call__(self, value: Any) -> str:
         if not self.floating:

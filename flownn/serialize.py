@@ -167,9 +167,10 @@ def _host_array(name: str, value: Any) -> NDArray[Any]:
     if not backend.is_array(array):
         raise DtypeError(f"save: expected {name} to be a tensor or an array, got {type(value).__name__}")
     host = backend.to_device(array, backend.CPU)
-    if host.dtype not in [np.dtype(known) for known in _DTYPES.values()]:
+    kind = host.dtype.newbyteorder("=")
+    if kind not in [np.dtype(known) for known in _DTYPES.values()]:
         raise DtypeError(f"save: {name} has type {host.dtype}; known are {', '.join(_DTYPES)}")
-    return np.array(host, order="C", copy=None)
+    return np.array(host, dtype=kind, order="C", copy=None)
 
 
 def _sync_directory(directory: Path) -> None:

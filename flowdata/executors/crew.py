@@ -149,8 +149,12 @@ class Crew:
         if self._stopped:
             raise DataError("Loader: its workers were ended or belong to the parent process; open a new loader")
 
-    def receive(self, block: bool) -> list[tuple[int, Message]]:
-        """Worker and message of what has come; with ``block``, wait until there is something.
+    def wait(self) -> None:
+        """Sleep until there is something to receive; an exception raised meanwhile by a signal handler does no harm."""
+        self._poller.poll()
+
+    def receive(self) -> list[tuple[int, Message]]:
+        """Worker and message of what has come.
 
         Raises:
             WorkerError: a worker or the server died, or could not be set up.
@@ -158,7 +162,7 @@ class Crew:
         """
         self.check()
         received = []
-        for descriptor, _ in self._poller.poll(None if block else 0):
+        for descriptor, _ in self._poller.poll(0):
             if descriptor == self._tasks:
                 self._send_some()
                 continue
@@ -264,8 +268,7 @@ def _wait_for_end(inboxes: Sequence[Inbox], seconds: float) -> None:
 
 def _reserve(descriptor: int, layout: SlotLayout) -> None:
     try:
-        for slot in range(layout.slots):
-            platform.reserve(descriptor, layout.start(slot), layout.slot_bytes)
+        platform.reserve(descriptor, 0, layout.nbytes)
     except OSError as error:
         raise ConfigError(
             f"process executor: {layout.slots} batches of {layout.slot_bytes / 2**20:.1f} MiB do not fit into "

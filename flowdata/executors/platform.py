@@ -7,10 +7,13 @@ name out of it in one place forces the fallbacks everywhere.
 from __future__ import annotations
 
 import ctypes
+import errno
+import math
 import os
 import signal
 import sys
 import tempfile
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
@@ -58,7 +61,19 @@ def reserve(descriptor: int, offset: int, size: int) -> None:
         OSError: there is not that much memory.
     """
     if "reserve" in features and size:
+        if size > _available_bytes():
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))  # the kernel would go on until it kills somebody
         os.posix_fallocate(descriptor, offset, size)
+
+
+def _available_bytes() -> float:
+    """Memory that could be taken without pushing anything else out, where the system says so."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return math.inf
+    sizes = dict(line.split(":", 1) for line in lines)
+    return sum(int(sizes[name].split()[0]) for name in ("MemAvailable", "SwapFree")) * 1024
 
 
 def die_with_parent(parent: int) -> None:

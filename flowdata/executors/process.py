@@ -51,6 +51,7 @@ class ProcessExecutor:
         self._failure: BaseException | None = None
         self._position = Position()
         self._prefetcher: _Prefetcher | None = None
+        self._only_waiting = False
         self._start()
 
     def _start(self) -> _Prefetcher:
@@ -73,16 +74,12 @@ class ProcessExecutor:
         """The next batch, waiting for it if need be."""
         if self._failure is not None:
             raise self._failure
+        self._only_waiting = False
         try:
             prefetcher = self._prefetcher or self._start()
-            prefetcher.receive(block=False)
+            prefetcher.receive()
             if not prefetcher.is_due():
-                start = time.perf_counter()
-                try:
-                    while not prefetcher.is_due():
-                        prefetcher.receive(block=True)
-                finally:
-                    self._stats.wait_seconds += time.perf_counter() - start
+                self._wait(prefetcher)
             batch = prefetcher.pop()
             self._position = prefetcher.position
         except _FromWorkers as error:
@@ -91,10 +88,23 @@ class ProcessExecutor:
             raise self._failure from self._failure.__cause__
         except BaseException:
             # Ctrl-C or a signal handler's exception may have struck anywhere, with a message half noted. It must not
-            # cost a batch or hang a later call, so that starts again with new workers.
-            self._end()
+            # cost a batch or hang a later call, so that one starts again with new workers. Mostly it strikes while
+            # nothing happens, and nothing is lost.
+            if not self._only_waiting:
+                self._end()
             raise
         return batch
+
+    def _wait(self, prefetcher: _Prefetcher) -> None:
+        start = time.perf_counter()
+        try:
+            while not prefetcher.is_due():
+                self._only_waiting = True
+                prefetcher.crew.wait()
+                self._only_waiting = False
+                prefetcher.receive()
+        finally:
+            self._stats.wait_seconds += time.perf_counter() - start
 
     def seek(self, position: Position) -> None:
         """Give up what was prepared, unless it is what is wanted, and prepare from ``position`` on."""
@@ -205,14 +215,14 @@ class _Prefetcher:
         self._cursor.position = position
         self._hand_out()
 
-    def receive(self, block: bool) -> None:
+    def receive(self) -> None:
         """Take note of what the workers have finished and give them more to do.
 
         Raises:
             _FromWorkers: one of them, or their server, has died or could not be set up.
         """
         try:
-            received = self.crew.receive(block)
+            received = self.crew.receive()
         except DataError as error:
             raise _FromWorkers(error) from None
         for worker, message in received:

@@ -84,7 +84,7 @@ def _load(setup: Setup) -> Pipeline:
     platform.use_features(setup.features)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)  # what a stage printed is not lost with its worker
+            stream.reconfigure(line_buffering=True, write_through=False)  # whole lines, not lost with the worker
     pipeline = pickle.loads(setup.pipeline)
     assert isinstance(pipeline, Pipeline)
     if images := sys.modules.get("cv2"):

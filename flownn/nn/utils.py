@@ -59,6 +59,7 @@ def clip_grad_norm_(
         )
     factor = max_norm / (norm + 1e-6)
     if not factor >= 1:  # also for nan, as in PyTorch
-        for g in grads:
-            g *= g.dtype.type(factor)
+        with quiet():
+            for g in grads:
+                g *= g.dtype.type(factor)
     return wrap(total)  # type: ignore[no-any-return]

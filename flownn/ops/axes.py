@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from flownn.errors import ShapeError
 
-Dims = int | Sequence[int] | None
+Dims = int | np.integer[Any] | Sequence[int] | None
 
 
 def axis_of(name: str, ndim: int, dim: int) -> int:
@@ -29,7 +32,7 @@ def axes_of(name: str, ndim: int, dim: Dims) -> tuple[int, ...]:
     """
     if dim is None:
         return tuple(range(ndim))
-    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    dims = (int(dim),) if isinstance(dim, (int, np.integer)) else tuple(dim)
     if not dims:
         return tuple(range(ndim))
     axes = tuple(axis_of(name, ndim, each) for each in dims)

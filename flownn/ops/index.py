@@ -61,7 +61,10 @@ def _getitem(xp: Any, x: Array, *, key: Any) -> Any:
             xp.add.at(gradient, key, g)
         return (gradient,)
 
-    return x[key], vjp
+    y = x[key]
+    if isinstance(y, np.generic):  # NumPy copies a single element; here it is a view like any other part
+        y = x[(*_parts(key), ...)]
+    return y, vjp
 
 
 def getitem(x: Tensor, key: Any) -> Tensor:
@@ -89,9 +92,20 @@ def _setitem(xp: Any, x: Array, value: Array, *, key: Any) -> Any:
             kept[key] = 0
             return kept
 
-        return of_kept, lambda: _fit_leading(g[key], value_shape)
+        return of_kept, lambda: _fit_leading(_of_written(xp, g, key), value_shape)
 
     return x, vjp
+
+
+def _of_written(xp: Any, g: Array, key: Any) -> Any:
+    """``g[key]``, but 0 where another value was written to the same place afterwards."""
+    picked = g[key]
+    if _picks_once(key):
+        return picked
+    order = xp.arange(picked.size).reshape(picked.shape)
+    last = xp.zeros(g.shape, order.dtype)
+    last[key] = order
+    return picked * (last[key] == order)
 
 
 def _fit_leading(g: Array, shape: tuple[int, ...]) -> Any:
@@ -99,7 +113,7 @@ def _fit_leading(g: Array, shape: tuple[int, ...]) -> Any:
     return g.reshape((1,) * (len(shape) - g.ndim) + g.shape) if len(shape) > g.ndim else g
 
 
-def write(x: Any, key: Any, value: Any) -> Any:
+def write(x: Any, key: Any, value: Any, by: str) -> Any:
     """Change ``x``'s array at ``key``, and return a tensor over it with the graph of the change.
 
     The caller lets ``x`` continue at that graph, see `flownn.inplace`.
@@ -113,7 +127,7 @@ def write(x: Any, key: Any, value: Any) -> Any:
     try:
         return _setitem(x, value, key=_plain(key))
     except ValueError as error:
-        raise ShapeError(f"setitem: {error}") from error
+        raise ShapeError(f"{by}: {error}") from error
 
 
 def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:

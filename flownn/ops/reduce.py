@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from flownn import dtypes
 from flownn.autograd import op
 from flownn.backend import Array
@@ -396,9 +398,9 @@ def _max_or_min(name: str, x: Tensor, dim: Any, keepdim: bool) -> Any:
     largest = name == "max"
     if dim is None:
         return _extreme(x, axes=axes_of(name, x.data.ndim, None), keepdim=keepdim, largest=largest)
-    if not isinstance(dim, int):
+    if not isinstance(dim, (int, np.integer)):
         return maximum(x, dim) if largest else minimum(x, dim)
-    axis = axis_of(name, x.data.ndim, dim)
+    axis = axis_of(name, x.data.ndim, int(dim))
     return ValuesAndIndices(*_extreme_with_index(x, axis=axis, keepdim=keepdim, largest=largest))
 
 

@@ -36,8 +36,8 @@ class Adam(Optimizer):
     >>> p = flow.nn.Parameter(flow.tensor([1.0]))
     >>> p.grad = flow.tensor([0.5])
     >>> Adam([p], lr=0.1).step()
-    >>> p.data
-    array([0.9], dtype=float32)
+    >>> p.detach()
+    tensor([0.9000], dtype=flownn.float32)
     """
 
     state_names = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")

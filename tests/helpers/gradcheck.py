@@ -23,16 +23,15 @@ def is_float(array: Any) -> bool:
 
 def gradients_of(function: Callable[..., Any], arrays: list[Any], seeds: list[Any]) -> list[Any]:
     """Gradient arrays of the inputs, None for integers and absent ones, with ``seeds`` at the floating outputs."""
-    tensors = [None if each is None else leaf(each) for each in arrays]
+    tensors = leaves(arrays)
     roots = [each for each in outputs_of(function(*tensors)) if each.requires_grad]
     autograd.backward(roots, seeds[: len(roots)])
     return [None if each is None or each.grad is None else each.grad.data for each in tensors]
 
 
-def leaf(array: Any) -> Tensor:
-    """A tensor over this array, that requires a gradient if it can."""
-    tensor: Tensor = autograd.wrap(array)
-    return tensor.requires_grad_(is_float(array))
+def leaves(arrays: list[Any]) -> list[Any]:
+    """A tensor over each array, that requires a gradient if it can; None stays None."""
+    return [None if each is None else autograd.wrap(each).requires_grad_(is_float(each)) for each in arrays]
 
 
 def check_vjp(

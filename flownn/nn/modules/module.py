@@ -101,7 +101,8 @@ class Module:
         if kind is not None:
             if kind not in self.__dict__:
                 raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
-            self._forget(name)
+            if name not in self.__dict__[kind]:  # else it keeps its place in the order
+                self._forget(name)
             self.__dict__[kind][name] = value
             return
         for holder, wanted in (("_parameters", "Parameter"), ("_modules", "Module"), ("_buffers", "Tensor")):

@@ -67,7 +67,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         tree = load_metadata(path).get("flowrun")
         if tree is None:
-            raise RecordError(f"checkpoint {path}: holds only weights; expected one that flowrun wrote (checkpoints/step-*)")
+            raise RecordError(
+                f"checkpoint {path}: holds only weights; expected one that flowrun wrote (checkpoints/step-*)"
+            )
         return Checkpoint(**unflatten(flow.load(path), tree))
     except OSError as error:
         raise RecordError(f"checkpoint {path}: cannot be read ({error.strerror})") from error

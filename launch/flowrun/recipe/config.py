@@ -9,8 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic import field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 import flownn as flow
 from flowdata import Config, ConfigError, DatasetInfo, Pipeline, load_config, pipeline_from, validate
@@ -163,8 +171,8 @@ class Recipe:
         name, args = self.config.model.name, dict(self.config.model.args)
         if args.setdefault("num_classes", len(self.classes)) != len(self.classes):
             raise self.source.error(
-                f"the data set has {len(self.classes)} classes, got {args['num_classes']}; leave it out to take the data "
-                "set's",
+                f"the data set has {len(self.classes)} classes, got {args['num_classes']}; leave it out to take "
+                "those of the data set",
                 "model", "args", "num_classes",
             )  # fmt: skip
         try:
@@ -175,7 +183,9 @@ class Recipe:
 
     def _imported(self, name: str) -> Any:
         if not self.allow_imports:
-            raise self.source.error(f"{name!r} runs code from a module; add --allow-imports if you trust it", "model", "name")
+            raise self.source.error(
+                f"{name!r} runs code from a module; add --allow-imports if you trust it", "model", "name"
+            )
         module, _, attribute = name.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
@@ -190,9 +200,10 @@ class Recipe:
         """
         name = self.config.optimizer.name
         try:
-            return OPTIMIZERS[name](parameters, **self.config.optimizer.args)
+            optimizer: optim.Optimizer = OPTIMIZERS[name](parameters, **self.config.optimizer.args)
         except (TypeError, ValueError) as error:
             raise self.source.error(str(error), "optimizer", "args") from error
+        return optimizer
 
     def build_schedule(self, optimizer: optim.Optimizer, steps_per_epoch: int, steps: int) -> lr_scheduler.LRScheduler:
         """The learning-rate schedule, stepped once per optimizer step."""
@@ -239,8 +250,8 @@ def _classes(config: RecipeConfig) -> tuple[str, ...]:
     count = config.model.args.get("num_classes")
     if not isinstance(count, int):
         raise ConfigError(
-            f"data.dir: {config.data.dir or 'not set'} holds no {FILE_NAME} to take the classes from; set data.dir to a "
-            "directory that `flowdata convert` or `flowdata make` wrote, or give model.args.num_classes"
+            f"data.dir: {config.data.dir or 'not set'} holds no {FILE_NAME} to take the classes from; set data.dir to "
+            "a directory that `flowdata convert` or `flowdata make` wrote, or give model.args.num_classes"
         )
     return tuple(str(label) for label in range(count))
 

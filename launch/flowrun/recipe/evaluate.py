@@ -1,8 +1,8 @@
-"""Evaluation over all ranks: sums and counts, reduced once, and the mistakes worth looking at."""
+"""Evaluation over all ranks: sums and counts, reduced once, and the answers worth looking at."""
 
 from __future__ import annotations
 
-import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,26 +13,29 @@ import flownn as flow
 from flowdata import Loader
 from flowdist import Communicator
 from flownn.nn import functional as F
+from flownn.nn.parallel import DistributedDataParallel
 
 WORST = 16
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """One sample that the model got wrong.
+class Answer:
+    """What the model made of one sample.
 
     Args:
-        confidence: Probability that the model gave to its wrong answer.
+        probability: What the model gave to the true class; the worst answers have the lowest.
         index: Position of the sample in the evaluation set.
         label: True class.
         predicted: The model's class.
+        confidence: What it gave to that.
         image: The network's input, (C, H, W), as it was normalised.
     """
 
-    confidence: float
+    probability: float
     index: int
     label: int
     predicted: int
+    confidence: float
     image: NDArray[np.float32]
 
 
@@ -44,21 +47,23 @@ class Evaluation:
         loss: Mean cross-entropy per sample.
         accuracy: Share of samples whose most likely class is the right one, 0..1.
         samples: Samples seen.
-        mistakes: The most confident mistakes, worst first, at most `WORST`; only on rank 0.
+        worst: The `WORST` answers that gave least to the true class, worst first; only on rank 0.
     """
 
     loss: float
     accuracy: float
     samples: int
-    mistakes: tuple[Mistake, ...] = ()
+    worst: tuple[Answer, ...] = ()
 
 
-def evaluate(model: flow.nn.Module, loader: Loader, comm: Communicator, dtype: flow.dtype) -> Evaluation:
+def evaluate(
+    model: flow.nn.Module | DistributedDataParallel, loader: Loader, comm: Communicator, dtype: flow.dtype
+) -> Evaluation:
     """Run the model over one epoch of ``loader`` in evaluation mode; the training mode is restored."""
     training = model.training
     model.eval()
     sums = np.zeros(3, np.float64)  # loss, correct, samples
-    worst: list[tuple[float, int, Mistake]] = []
+    worst: list[Answer] = []
     try:
         with flow.no_grad():
             for batch in loader:
@@ -69,32 +74,33 @@ def evaluate(model: flow.nn.Module, loader: Loader, comm: Communicator, dtype: f
                 loss = F.cross_entropy(logits, flow.tensor(labels, dtype=flow.int64), reduction="sum")
                 probabilities = F.softmax(logits, dim=1).numpy()
                 predicted = probabilities.argmax(axis=1)
-                sums += (loss.item(), np.count_nonzero(predicted == labels), batch.size)
-                _remember(worst, batch, probabilities, predicted)
+                sums += np.array([loss.item(), np.count_nonzero(predicted == labels), batch.size])
+                worst = _worst([*worst, *_answers(batch, probabilities, predicted)])
     finally:
         model.train(training)
     comm.allreduce(sums)
-    gathered = comm.allgather_object([mistake for _, _, mistake in worst])
-    mistakes = sorted((each for part in gathered for each in part), key=lambda each: -each.confidence)
+    gathered = comm.allgather_object(worst)
     return Evaluation(
         loss=float(sums[0] / sums[2]),
         accuracy=float(sums[1] / sums[2]),
         samples=int(sums[2]),
-        mistakes=tuple(mistakes[:WORST]) if comm.rank == 0 else (),
+        worst=tuple(_worst([each for part in gathered for each in part])) if comm.rank == 0 else (),
     )
 
 
-def _remember(worst: list[tuple[float, int, Mistake]], batch: Any, probabilities: Any, predicted: Any) -> None:
-    for row in np.flatnonzero(predicted != batch["label"]).tolist():
-        mistake = Mistake(
-            confidence=float(probabilities[row, predicted[row]]),
+def _answers(batch: Any, probabilities: Any, predicted: Any) -> Iterator[Answer]:
+    rows = np.arange(batch.size)
+    of_truth = probabilities[rows, batch["label"]]
+    for row in np.argsort(of_truth, kind="stable")[:WORST].tolist():
+        yield Answer(
+            probability=float(of_truth[row]),
             index=int(batch.indices[row]),
             label=int(batch["label"][row]),
             predicted=int(predicted[row]),
+            confidence=float(probabilities[row, predicted[row]]),
             image=np.array(batch["image"][row], np.float32),
         )
-        entry = (mistake.confidence, -mistake.index, mistake)
-        if len(worst) < WORST:
-            heapq.heappush(worst, entry)
-        else:
-            heapq.heappushpop(worst, entry)
+
+
+def _worst(answers: list[Answer]) -> list[Answer]:
+    return sorted(answers, key=lambda each: (each.probability, each.index))[:WORST]

@@ -13,7 +13,6 @@ import flowdist
 import flownn as flow
 from flowdata import ConfigError, ShardSpec
 from flowdist import Communicator
-
 from flowrun.recipe.checkpoint import load_checkpoint, newest_checkpoint
 from flowrun.recipe.config import Recipe, load_recipe
 from flowrun.recipe.evaluate import Evaluation, evaluate
@@ -55,6 +54,8 @@ def _train(recipe: Recipe, comm: Communicator, report: Reporter, root: Path, res
     run, checkpoint = _agree_on_run(recipe, comm, root, resume)
     if comm.rank == 0:
         run.start(recipe.resolved, comm.size)
+        if checkpoint is None:
+            run.cut_metrics(0)  # an earlier job may have been killed here before its first checkpoint
     if resume == "auto" and checkpoint is None:
         report.line("--resume auto: no checkpoint of this recipe found, starting afresh")
     report.line(f"run directory: {run.path}")
@@ -111,7 +112,7 @@ def _finish(recipe: Recipe, run: RunDirectory, trainer: Trainer, evaluation: Eva
     picture: Path | None = run.path / "run.png"
     title = f"{recipe.config.model.name}: accuracy {evaluation.accuracy:.2%} on {evaluation.samples} pictures"
     assert picture is not None
-    if not draw_run(picture, title, run.metrics(), evaluation.mistakes, recipe.classes):
+    if not draw_run(picture, title, run.metrics(), evaluation.worst, recipe.classes):
         picture = None
         report.line('no picture: matplotlib is not installed (pip install "flowstack[report]")')
     summary = trainer.summary(evaluation) | {
@@ -133,8 +134,8 @@ def _load_model(recipe: Recipe, report: Reporter) -> flow.nn.Module:
     checkpoint = load_checkpoint(path)
     if tuple(checkpoint.classes) != recipe.classes:
         raise ConfigError(
-            f"checkpoint {path}: was trained on {len(checkpoint.classes)} classes ({', '.join(checkpoint.classes[:5])}, "
-            f"…), the data set has {len(recipe.classes)} ({', '.join(recipe.classes[:5])}, …)"
+            f"checkpoint {path}: was trained on {len(checkpoint.classes)} classes ({', '.join(checkpoint.classes[:5])} "
+            f"…), the data set has {len(recipe.classes)} ({', '.join(recipe.classes[:5])} …)"
         )
     model = recipe.build_model()
     try:

@@ -1,4 +1,4 @@
-"""The picture of a run: loss and accuracy curves, and the mistakes the model is surest of."""
+"""The picture of a run: loss and accuracy curves, and the worst answers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from flowrun.recipe.evaluate import Mistake
+from flowrun.recipe.evaluate import Answer
 
 
 def draw_run(
-    path: Path, title: str, metrics: Sequence[Mapping[str, Any]], mistakes: Sequence[Mistake], classes: Sequence[str]
+    path: Path, title: str, metrics: Sequence[Mapping[str, Any]], answers: Sequence[Answer], classes: Sequence[str]
 ) -> bool:
     """Draw the run's picture as PNG; return False where matplotlib is not installed."""
     try:
@@ -20,19 +20,23 @@ def draw_run(
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    rows = (len(mistakes) + 7) // 8
+    rows = (len(answers) + 7) // 8
     figure = Figure(figsize=(10, 3.4 + 1.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     grid = figure.add_gridspec(1 + rows, 8, height_ratios=[2.2, *[1] * rows])
     _draw_loss(figure.add_subplot(grid[0, :4]), metrics)
     _draw_accuracy(figure.add_subplot(grid[0, 4:]), metrics)
-    for number, mistake in enumerate(mistakes):
+    for number, answer in enumerate(answers):
         axes = figure.add_subplot(grid[1 + number // 8, number % 8])
-        axes.imshow(_visible(mistake.image), cmap="gray", interpolation="nearest")
-        axes.set_title(
-            f"{classes[mistake.label]} taken for\n{classes[mistake.predicted]} ({mistake.confidence:.0%})", fontsize=8
+        axes.imshow(_visible(answer.image), cmap="gray", interpolation="nearest")
+        wrong = answer.predicted != answer.label
+        text = (
+            f"{classes[answer.label]} taken for\n{classes[answer.predicted]}"
+            if wrong
+            else f"{classes[answer.label]},\nright"
         )
+        axes.set_title(f"{text} ({answer.confidence:.0%})", fontsize=8, color="tab:red" if wrong else "black")
         axes.axis("off")
     figure.savefig(path, dpi=110)
     return True
@@ -52,13 +56,17 @@ def _draw_loss(axes: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
         markersize=3, label="evaluation",
     )  # fmt: skip
     axes.set(xlabel="step", ylabel="loss", yscale="log")
+    for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        which("{x:.2g}")
     axes.legend()
 
 
 def _draw_accuracy(axes: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
     evaluations = [row for row in metrics if row["kind"] == "eval"]
     errors = [100 * (1 - row["accuracy"]) for row in evaluations]
-    axes.plot([row["step"] for row in evaluations], [100 - error for error in errors], "o-", color="tab:orange", markersize=3)
+    axes.plot(
+        [row["step"] for row in evaluations], [100 - error for error in errors], "o-", color="tab:orange", markersize=3
+    )
     axes.set(xlabel="step", ylabel="evaluation accuracy, %")
     if evaluations:
         axes.annotate(

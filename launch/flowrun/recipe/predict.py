@@ -14,7 +14,6 @@ import flownn as flow
 from flowdata import ConfigError, DataError, ImageFiles, Pipeline, SampleKey, split_range
 from flowdist import Communicator
 from flownn.nn import functional as F
-
 from flowrun.recipe.progress import Reporter
 
 Row = tuple[int, str, str, str]  # position, file, label, probability

@@ -7,7 +7,6 @@ timing: batches and augmentation come from the pipeline's own plan, other random
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from flowdist import Communicator
 from flownn.nn import functional as F
 from flownn.nn.parallel import DistributedDataParallel
 from flownn.nn.utils import clip_grad_norm_
-
 from flowrun.recipe.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from flowrun.recipe.config import Recipe
 from flowrun.recipe.evaluate import Evaluation, evaluate
@@ -147,7 +145,7 @@ class Trainer:
             return window
         sums = np.array(window.sums, np.float64).reshape(-1)
         self.comm.allreduce(sums)
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "kind": "train",
                 "step": window.first_step + 1 + number,
@@ -161,7 +159,7 @@ class Trainer:
         ]
         if bad := [row for row in rows if not np.isfinite(row["loss"])]:
             raise TrainingError(
-                f"training: the loss became {bad[0]['loss']} at step {bad[0]['step']} (learning rate {bad[0]['lr']:g}); "
+                f"training: the loss became {bad[0]['loss']} at step {bad[0]['step']} (lr {bad[0]['lr']:g}); "
                 "lower optimizer.args.lr, lengthen schedule.warmup_epochs or set clip_grad_norm"
             )
         if self.comm.rank == 0:
@@ -229,7 +227,7 @@ class Trainer:
         self.eval_loader.close()
         self.model.close()
 
-    def summary(self, evaluation: Evaluation) -> Mapping[str, Any]:
+    def summary(self, evaluation: Evaluation) -> dict[str, Any]:
         """The figures a user wants to see at the end."""
         return {
             "accuracy": evaluation.accuracy,

@@ -134,6 +134,15 @@ def family(token: str) -> dict[int, str]:
     return found
 
 
+def server_of(processes: dict[int, str]) -> int:
+    """The one of these processes whose parent is this process."""
+    [server] = [
+        pid for pid in processes
+        if int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == os.getpid()
+    ]  # fmt: skip
+    return server
+
+
 def slot_mappings() -> int:
     """How many shared memories of slots this process has mapped."""
     return sum("flowdata-" in line for line in Path("/proc/self/maps").read_text().splitlines())

@@ -44,13 +44,14 @@ def first_error(pipeline: Pipeline) -> tuple[list[tuple[object, ...]], BaseExcep
     raise AssertionError("nothing was raised")
 
 
-def wait_for_workers(loader: Loader, token: str, count: int = 2) -> list[int]:
-    """Process numbers of the workers, as soon as they exist; the server has the lowest."""
+def wait_for_workers(token: str, count: int = 2) -> list[int]:
+    """Process numbers of the server and then of the workers, as soon as all exist."""
     deadline = time.monotonic() + 10
-    while len(found := sorted(synthetic.family(token))) < 1 + count:
+    while len(found := synthetic.family(token)) < 1 + count:
         assert time.monotonic() < deadline, found
         time.sleep(0.005)
-    return found
+    server = synthetic.server_of(found)
+    return [server, *(pid for pid in found if pid != server)]
 
 
 def error_within_a_second(loader: Loader) -> WorkerError:
@@ -170,13 +171,15 @@ def test_what_setting_up_raises_by_accident_is_a_worker_error(gone):
     assert "in open" in caught.value.__cause__.__notes__[0]
 
 
-def test_a_killed_worker_is_named_with_signal_and_record(token, gone):
-    with numbers(At((11,), Sleep(60)), order=numbers().order).loader() as loader:
-        _, *workers = wait_for_workers(loader, token)
+def test_a_killed_worker_is_named_with_signal_and_record(gone):
+    with numbers(At((11,), Sleep(60))).loader() as loader:
+        next(iter(loader))
         deadline = time.monotonic() + 10
-        while 11 not in (busy := [record(loader, number) for number in range(2)]):
+        while 11 not in (busy := [record(loader, number) for number in range(2)]) or not loader._executor.pids:
             assert time.monotonic() < deadline
+            loader._executor._prefetcher.receive()
             time.sleep(0.01)
+        workers = loader._executor.pids
         victim = busy.index(11)
         os.kill(workers[victim], signal.SIGKILL)
         error = error_within_a_second(loader)
@@ -187,7 +190,7 @@ def test_a_killed_worker_is_named_with_signal_and_record(token, gone):
 
 
 def record(loader: Loader, worker: int) -> int | None:
-    busy = loader._executor._crew.memory.progress(worker)
+    busy = loader._executor._prefetcher.crew.memory.progress(worker)
     return busy and busy[1]
 
 
@@ -204,7 +207,7 @@ def test_workers_killed_at_random_times(token, gone):
     for _ in range(5):
         pipeline = numbers(At(ALL, Sleep(0.003)), workers=draw.choice([1, 2, 3]))
         with pipeline.loader() as loader:
-            _, *workers = wait_for_workers(loader, token, pipeline.workers)
+            _, *workers = wait_for_workers(token, pipeline.workers)
             if draw.random() < 0.7:
                 next(iter(loader))
             time.sleep(draw.random() * 0.1)
@@ -230,7 +233,7 @@ def test_a_killed_server(token, gone, set_up):
     with numbers(At(ALL, Sleep(0.003))).loader() as loader:
         if set_up:
             next(iter(loader))
-        os.kill(min(synthetic.family(token)), signal.SIGKILL)
+        os.kill(synthetic.server_of(synthetic.family(token)), signal.SIGKILL)
         error = error_within_a_second(loader)
         assert not gone(1)
     assert "server" in str(error)
@@ -241,7 +244,7 @@ def test_a_killed_server(token, gone, set_up):
 @pytest.mark.parametrize("end", ["close", "kill the server"])
 def test_a_stage_that_never_returns_is_ended(token, gone, action: Callable[[], None], end: str):
     loader = numbers(At(ALL, action)).loader()
-    server = wait_for_workers(loader, token)[0]
+    server = wait_for_workers(token)[0]
     time.sleep(0.05)
     start = time.monotonic()
     if end == "close":
@@ -258,7 +261,7 @@ def test_a_stage_that_never_returns_is_ended(token, gone, action: Callable[[], N
 def test_a_stopped_process_is_ended(token, gone, which):
     loader = numbers(At(ALL, Sleep(0.01))).loader()
     next(iter(loader))
-    os.kill(wait_for_workers(loader, token)[-1 if which == "worker" else 0], signal.SIGSTOP)
+    os.kill(wait_for_workers(token)[-1 if which == "worker" else 0], signal.SIGSTOP)
     start = time.monotonic()
     loader.close()
     assert time.monotonic() - start < 4
@@ -267,7 +270,7 @@ def test_a_stopped_process_is_ended(token, gone, which):
 
 def test_interrupts_do_not_reach_workers(token):
     with numbers(At(ALL, Sleep(0.002))).loader() as loader:
-        for pid in wait_for_workers(loader, token):
+        for pid in wait_for_workers(token):
             os.kill(pid, signal.SIGINT)
         assert len(list(loader)) == 7
 

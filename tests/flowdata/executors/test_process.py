@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
 
 from flowdata.errors import ConfigError, DataError
 from flowdata.executors import platform
+from flowdata.executors.process import ProcessExecutor
+from flowdata.pipeline import Pipeline
 from flowdata.sample import ArraySpec, Sample, SampleKey, Specs
 from flowdata.sharding import ShardSpec
+from flowdata.sources.ofrecord import OFRecordSource
+from flowdata.sources.order import Shuffled
+from flowdata.stages.decode import OFRecordImageDecoderRandomCrop, OFRecordRawDecoder
+from flowdata.stages.draw import CoinFlip
+from flowdata.stages.geometry import Resize
+from flowdata.stages.normalize import CropMirrorNormalize
 from tests.flowdata.executors.synthetic import (
     At,
     Numbers,
@@ -26,6 +37,7 @@ from tests.flowdata.executors.synthetic import (
     serial,
     slot_mappings,
 )
+from tests.helpers.records import write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +206,11 @@ class AlarmError(Exception):
 
 
 def test_an_interrupted_take_loses_no_batch(two_epochs):
-    def alarm(number: int, frame: object) -> None:
-        raise AlarmError
+    def alarm(number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code is ProcessExecutor.take.__code__:
+                raise AlarmError
+            frame = frame.f_back
 
     previous = signal.signal(signal.SIGALRM, alarm)
     try:
@@ -205,7 +220,7 @@ def test_an_interrupted_take_loses_no_batch(two_epochs):
             while len(got) < 7:
                 signal.setitimer(signal.ITIMER_REAL, 0.05)
                 try:
-                    got.append(content(loader._executor.take()))
+                    got.append(content(next(iter(loader))))
                 except AlarmError:
                     interruptions += 1
                 finally:
@@ -286,3 +301,54 @@ def test_rows_are_offered_to_stages_so_that_nothing_is_copied():
 
     with numbers(check).loader() as loader:
         assert len(list(loader)) == 7
+
+
+def test_images_from_part_files(tmp_path):
+    folder = write_dataset(tmp_path, counts=(9, 0, 14))
+    pipeline = Pipeline(
+        OFRecordSource(folder),
+        [
+            OFRecordRawDecoder(feature="class/label", output="label"),
+            OFRecordImageDecoderRandomCrop(),
+            Resize(size=(16, 20)),
+            CoinFlip(),
+            CropMirrorNormalize(crop=(12, 16), mean=(120.0, 110.0, 100.0), std=58.0),
+        ],
+        batch_size=5,
+        order=Shuffled(),
+        outputs=("image", "label"),
+        executor="process",
+        workers=2,
+        samples_per_message=2,
+    )
+    with pipeline.loader() as loader, serial(pipeline).loader() as expected:
+        assert epochs(loader, 2) == epochs(expected, 2)
+
+
+def test_a_random_walk_of_takes_seeks_and_held_batches(two_epochs):
+    seed = int.from_bytes(os.urandom(4))
+    sys.stdout.write(f"seed {seed}\n")
+    draw = random.Random(seed)
+    for _ in range(3):
+        pipeline = numbers(
+            workers=draw.choice([1, 2, 3]),
+            prefetch_batches=draw.randint(1, 5),
+            samples_per_message=draw.choice([1, 3, 8]),
+        )
+        held = {}
+        with pipeline.loader() as loader:
+            for step in range(60):
+                if draw.random() < 0.2:
+                    loader.seek(draw.randint(0, 1), draw.randrange(7))
+                if loader.epoch > 1:
+                    loader.seek(0)
+                batch = next(iter(loader))
+                assert content(batch) == two_epochs[batch.epoch * 7 + batch.step]
+                if draw.random() < 0.5:
+                    held[step] = batch
+                for other in [each for each in held if draw.random() < 0.2]:
+                    del held[other]
+            for batch in held.values():
+                assert content(batch) == two_epochs[batch.epoch * 7 + batch.step]
+            del batch
+        held.clear()

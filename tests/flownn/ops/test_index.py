@@ -9,7 +9,7 @@ import flownn as flow
 from flownn import autograd
 from flownn.errors import DtypeError, ShapeError
 from tests.helpers.gradcheck import check_vjp
-from tests.helpers.op_cases import QUESTIONS, OpCase, integers, name_of, normal
+from tests.helpers.op_cases import OpCase, asked, integers, normal
 
 MASK = np.array([[True, False, True, True], [False] * 4, [True] * 4])
 KEYS: dict[str, Any] = {
@@ -19,6 +19,9 @@ KEYS: dict[str, Any] = {
     "mixed": (slice(1, 3), [0, 0]), "grid": (np.array([[0], [2]]), np.array([[1, 2]])), "nothing": [],
     "int and array": (1, [0, 3, 0]),
 }  # fmt: skip
+
+# These write to one place twice. PyTorch then passes a gradient to the value that was lost too.
+TWICE = ("list", "array", "pair", "mixed", "int and array")
 
 
 def as_torch(torch: Any, key: Any) -> Any:
@@ -30,7 +33,7 @@ def as_torch(torch: Any, key: Any) -> Any:
 
 
 def as_numpy(key: Any) -> Any:
-    return np.array(key, dtype=int) if key == [] else key
+    return np.array(key, dtype=int) if isinstance(key, list) and not key else key
 
 
 def reading(name: str, key: Any) -> OpCase:
@@ -57,7 +60,8 @@ CASES = [
     *(
         OpCase(lambda x, value, key=key: assign(x, value, key), [(3, 4), ()], name=f"set-{name}",
                expected=lambda x, value, key=key: written(x, value, key),
-               torch=lambda torch, x, value, key=key: assign(x, value, as_torch(torch, key)))
+               torch=None if name in TWICE else
+               lambda torch, x, value, key=key: assign(x, value, as_torch(torch, key)))
         for name, key in KEYS.items()
     ),
     OpCase(lambda x, value: assign(x, value, slice(1, 3)), [(3, 4), (1, 4)], name="set-row",
@@ -68,7 +72,8 @@ CASES = [
     OpCase(lambda x, i: flow.gather(x, 1, i), [(3, 4), (2, 6)], name="gather", sample=(normal, integers(4)),
            expected=lambda x, i: np.take_along_axis(x[:2], i, 1), torch=lambda torch, x, i: torch.gather(x, 1, i)),
     OpCase(lambda x, i: flow.gather(x, 0, i), [(3, 2, 2), (5, 2, 1)], name="gather-3d", sample=(normal, integers(3)),
-           expected=lambda x, i: np.take_along_axis(x[:, :, :1], i, 0), torch=lambda torch, x, i: torch.gather(x, 0, i)),
+           expected=lambda x, i: np.take_along_axis(x[:, :, :1], i, 0),
+           torch=lambda torch, x, i: torch.gather(x, 0, i)),
     OpCase(lambda x: flow.masked_select(x, flow.from_numpy(MASK[0])), [(3, 4)], name="masked_select",
            expected=lambda x: x[:, MASK[0]].reshape(-1),
            torch=lambda torch, x: torch.masked_select(x, torch.from_numpy(MASK[0]))),
@@ -77,8 +82,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=name_of)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "question"), asked(CASES))
 def test_op(case: OpCase, question: Any, rng: np.random.Generator) -> None:
     question(case, rng)
 
@@ -111,7 +115,7 @@ def test_reading_and_writing_one_tensor_overlapping() -> None:
 
 @pytest.mark.parametrize(("change", "numpy_change"), [
     (lambda y, z: y[1].add_(z), lambda y, z: y[1].__iadd__(z)),
-    (lambda y, z: y.__setitem__(0, y[2] * z), lambda y, z: y.__setitem__(0, y[2] * z)),
+    (lambda y, z: y.__setitem__(0, y[2].clone() * z), lambda y, z: y.__setitem__(0, y[2] * z)),
     (lambda y, z: y.T[1:].mul_(z[:2].reshape(1, 2)[:, :1]), lambda y, z: y.T[1:].__imul__(z[0])),
     (lambda y, z: y.T[1:, ::2].reshape(-1)[:0].sum() + y[:, ::2].T[1].mul_(z[0]),
      lambda y, z: y[:, 2].__imul__(z[0])),
@@ -145,7 +149,7 @@ def test_augmented_assignment_to_a_part(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(("call", "error", "message"), [
     (lambda x: x[3], IndexError, "out of bounds"),
     (lambda x: x[0, 0, 0], IndexError, "too many indices"),
-    (lambda x: x.__setitem__(0, flow.zeros(3)), ShapeError, "index assignment|setitem"),
+    (lambda x: x.__setitem__(0, flow.zeros(3)), ShapeError, "index assignment: could not broadcast"),
     (lambda x: flow.gather(x, 1, flow.zeros(3, 1)), DtypeError, "gather: expected a tensor of integers as index"),
     (lambda x: flow.gather(x, 1, flow.tensor([[-1]])), IndexError, "gather: positions must be from 0 to 3"),
     (lambda x: flow.gather(x, 1, flow.zeros(4, 1, dtype=flow.int64)), ShapeError, "does not fit"),

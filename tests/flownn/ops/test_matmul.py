@@ -8,7 +8,7 @@ import pytest
 import flownn as flow
 from flownn.errors import DtypeError, ShapeError
 from flownn.ops import matmul
-from tests.helpers.op_cases import QUESTIONS, OpCase, name_of
+from tests.helpers.op_cases import OpCase, asked
 
 
 def affine(x: Any, weight: Any, bias: Any = None) -> Any:
@@ -24,7 +24,8 @@ CASES = [
             [(4,), (2, 3, 4, 5)], [(2, 3, 5, 4), (4,)], [(0, 4), (4, 5)], [(3, 0), (0, 2)], [(2, 3, 4), (4, 5)],
         )
     ),
-    OpCase(matmul.bmm, [(2, 3, 4), (2, 4, 5)], expected=np.matmul, torch=lambda torch, x, y: torch.bmm(x, y), rtol=LOOSE),
+    OpCase(matmul.bmm, [(2, 3, 4), (2, 4, 5)], expected=np.matmul, rtol=LOOSE,
+           torch=lambda torch, x, y: torch.bmm(x, y)),
     *(
         OpCase(matmul.linear, shapes, expected=affine, rtol=LOOSE,
                torch=lambda torch, *tensors: torch.nn.functional.linear(*tensors))
@@ -36,8 +37,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=name_of)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "question"), asked(CASES))
 def test_op(case: OpCase, question: Any, rng: np.random.Generator) -> None:
     question(case, rng)
 

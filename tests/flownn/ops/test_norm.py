@@ -9,9 +9,12 @@ import pytest
 from flownn.autograd import wrap
 from flownn.errors import DtypeError, ShapeError
 from flownn.ops.norm import batch_norm
-from tests.helpers.gradcheck import check_vjp
+from tests.helpers.op_cases import QUESTIONS, OpCase, name_of
 
 SHAPES = [(5, 3), (4, 3, 5), (4, 3, 2, 5), (2, 3, 2, 3, 4)]
+
+
+RUNNING = (np.array([0.5, -1.0, 2.0]), np.array([0.5, 1.0, 2.0]))
 
 
 def slow_batch_norm(x: Any, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Any:
@@ -41,15 +44,39 @@ def test_equals_the_definition(shape: Any) -> None:
     np.testing.assert_allclose(running_var, new_var, atol=1e-13)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("batch", [True, False])
-def test_vjp_matches_a_central_difference(shape: Any, batch: bool) -> None:
-    rng = np.random.default_rng(1)
-    x, weight, bias = rng.standard_normal(shape) * 2 + 1, rng.standard_normal(3), rng.standard_normal(3)
-    running = rng.standard_normal(3), rng.random(3) + 0.5
-    attrs = {"use_batch_statistics": batch, "momentum": 0.0, "eps": 1e-5}
-    check_vjp(lambda *inputs: batch_norm(*inputs, *running, **attrs), x, weight, bias, rng=rng)
-    check_vjp(lambda x: batch_norm(x, None, None, *running, **attrs), x, rng=rng)
+def by_statistics(
+    x: Any, weight: Any, bias: Any, *, running: Any, use_batch_statistics: bool, momentum: float, eps: float
+) -> Any:
+    axes = (0, *range(2, x.ndim))
+    mean, variance = (x.mean(axis=axes), x.var(axis=axes)) if use_batch_statistics else running
+    weight, bias = (np.ones(3), np.zeros(3)) if weight is None else (weight, bias)
+    return slow_batch_norm(x, mean, variance, weight, bias, eps)
+
+
+def with_running(x: Any, weight: Any, bias: Any, *, running: Any, **attrs: Any) -> Any:
+    """The op with the running statistics as attributes, since it changes them (here by momentum 0: not)."""
+    return batch_norm(x, weight, bias, *running, **attrs)
+
+
+CASES = [
+    OpCase(
+        with_running,
+        [shape, affine, affine],
+        {"running": RUNNING, "use_batch_statistics": batch, "momentum": 0.0, "eps": 1e-3},
+        by_statistics,
+        name=f"batch_norm-{shape}-{affine}-{batch}".replace(" ", ""),
+        rtol={"float16": 2e-2},  # of the parameters, which have that type too
+    )
+    for shape in SHAPES
+    for affine in ((3,), None)
+    for batch in (True, False)
+]
+
+
+@pytest.mark.parametrize("question", QUESTIONS[:-1], ids=name_of)  # PyTorch is asked below, for many more rows
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_op(case: OpCase, question: Any, rng: np.random.Generator) -> None:
+    question(case, rng)
 
 
 def test_statistics_of_a_large_offset_batch_are_exact_in_float32() -> None:

@@ -12,6 +12,7 @@ from flownn.inplace import replace
 from flownn.ops.activation import relu
 from flownn.ops.pool import adaptive_avg_pool, avg_pool, max_pool, max_pool_with_indices
 from tests.helpers.gradcheck import check_vjp
+from tests.helpers.op_cases import QUESTIONS, OpCase, name_of
 
 
 def windows_of(size: int, k: int, s: int, p: int, d: int, ceil: bool) -> list[list[int]]:
@@ -26,17 +27,13 @@ def windows_of(size: int, k: int, s: int, p: int, d: int, ceil: bool) -> list[li
 
 def slow_pool(x: Any, reduce: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
     """``reduce(values inside the input, positions inside the padded input)`` for every window."""
-    lines = [
-        windows_of(*args, ceil) for args in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
-    ]
+    lines = [windows_of(*args, ceil) for args in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)]
     y = np.zeros((*x.shape[:2], *map(len, lines)))
     for at in np.ndindex(*y.shape):
         chosen = [line[i] for line, i in zip(lines, at[2:], strict=True)]
         positions = list(product(*chosen))
         inside = [p for p in positions if all(0 <= q < n for q, n in zip(p, x.shape[2:], strict=True))]
-        padded = [
-            p for p in positions if all(-e <= q < n + e for q, n, e in zip(p, x.shape[2:], padding, strict=True))
-        ]
+        padded = [p for p in positions if all(-e <= q < n + e for q, n, e in zip(p, x.shape[2:], padding, strict=True))]
         y[at] = reduce([x[(*at[:2], *p)] for p in inside], len(padded))
     return y
 
@@ -60,52 +57,75 @@ def attributes(setting: Any, *, dilated: bool = True) -> dict[str, Any]:
     return attrs | ({"dilation": dilation} if dilated else {})
 
 
+def slow_max(x: Any, *, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Any:
+    return slow_pool(x, lambda values, _: max(values), kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def slow_avg(
+    x: Any,
+    *,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int,
+) -> Any:
+    def mean(values: Any, padded: int) -> Any:
+        return sum(values) / (divisor_override or (padded if count_include_pad else len(values)))
+
+    return slow_pool(x, mean, kernel_size, stride, padding, (1,) * len(stride), ceil_mode)
+
+
+def slow_adaptive_avg(x: Any, *, output_size: Any) -> Any:
+    for axis, out in enumerate(output_size, start=2):
+        if out is not None:
+            size = x.shape[axis]
+            windows = [range(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
+            x = np.stack([x.take(window, axis=axis).mean(axis=axis) for window in windows], axis=axis)
+    return x
+
+
+def distinct(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """No two equal, so that a small step changes no maximum; exact in float16."""
+    return rng.permutation(int(np.prod(shape))).reshape(shape) / 8
+
+
+CASES = [
+    *(OpCase(max_pool, [SHAPES[each[0]]], attributes(each), slow_max, distinct) for each in SETTINGS),
+    *(
+        OpCase(
+            avg_pool,
+            [SHAPES[each[0]]],
+            attributes(each, dilated=False) | {"count_include_pad": include, "divisor_override": divisor},
+            slow_avg,
+        )
+        for each in SETTINGS
+        if set(each[4]) == {1}
+        for include, divisor in ((True, 0), (False, 0), (True, 5))
+    ),
+    *(
+        OpCase(adaptive_avg_pool, [SHAPES[len(out)]], {"output_size": out}, slow_adaptive_avg)
+        for out in [(1,), (3,), (9,), (1, 1), (4, None), (7, 5), (3, 2), (1, 1, 1), (2, 3, 7)]
+    ),
+]
+
+
+@pytest.mark.parametrize("question", QUESTIONS[:-1], ids=name_of)  # PyTorch is asked below, for many more rows
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_op(case: OpCase, question: Any, rng: np.random.Generator) -> None:
+    question(case, rng)
+
+
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
-def test_max_pool_equals_the_definition(setting: Any) -> None:
-    x = np.random.default_rng(0).standard_normal(SHAPES[setting[0]])
-    expected = slow_pool(x, lambda values, _: max(values), *setting[1:])
-    np.testing.assert_array_equal(max_pool(x, **attributes(setting)).data, expected)
+def test_indices_say_where_each_maximum_was(setting: Any, rng: np.random.Generator) -> None:
+    x = distinct(rng, SHAPES[setting[0]])
     y, indices = max_pool_with_indices(x, **attributes(setting))
-    np.testing.assert_array_equal(y.data, expected)
+    np.testing.assert_array_equal(y.data, slow_max(x, **attributes(setting)))
     assert indices.data.dtype == np.int64
-    flat = x.reshape(*x.shape[:2], -1)
-    found = np.take_along_axis(flat, indices.data.reshape(*x.shape[:2], -1), axis=2)
-    np.testing.assert_array_equal(found.reshape(expected.shape), expected)
-
-
-@pytest.mark.parametrize("include", [True, False])
-@pytest.mark.parametrize("setting", [s for s in SETTINGS if set(s[4]) == {1}], ids=str)
-def test_avg_pool_equals_the_definition(setting: Any, include: bool) -> None:
-    x = np.random.default_rng(1).standard_normal(SHAPES[setting[0]])
-    attrs = attributes(setting, dilated=False)
-    plain = slow_pool(x, lambda values, padded: sum(values) / (padded if include else len(values)), *setting[1:])
-    y = avg_pool(x, **attrs, count_include_pad=include, divisor_override=0).data
-    np.testing.assert_allclose(y, plain, atol=1e-13)
-    fixed = slow_pool(x, lambda values, _: sum(values) / 5, *setting[1:])
-    y = avg_pool(x, **attrs, count_include_pad=include, divisor_override=5).data
-    np.testing.assert_allclose(y, fixed, atol=1e-13)
-
-
-@pytest.mark.parametrize("setting", SETTINGS, ids=str)
-def test_vjps_match_a_central_difference(setting: Any) -> None:
-    rng = np.random.default_rng(2)
-    x = rng.permutation(np.prod(SHAPES[setting[0]])).reshape(SHAPES[setting[0]]) / 10  # no two equal
-    check_vjp(lambda x: max_pool(x, **attributes(setting)), x, rng=rng)
+    found = np.take_along_axis(x.reshape(*x.shape[:2], -1), indices.data.reshape(*x.shape[:2], -1), axis=2)
+    np.testing.assert_array_equal(found.reshape(y.data.shape), y.data)
     check_vjp(lambda x: max_pool_with_indices(x, **attributes(setting))[0], x, rng=rng)
-    attrs = attributes(setting, dilated=False) | {"count_include_pad": False, "divisor_override": 0}
-    check_vjp(lambda x: avg_pool(x, **attrs), x, rng=rng)
-    out = (2, None, 4)[: setting[0]]
-    check_vjp(lambda x: adaptive_avg_pool(x, output_size=out), x, rng=rng)
-    check_vjp(lambda x: adaptive_avg_pool(x, output_size=(1,) * setting[0]), x, rng=rng)
-
-
-@pytest.mark.parametrize("out", [1, 2, 3, 4, 7, 9])
-def test_adaptive_avg_pool_equals_the_definition(out: int) -> None:
-    x = np.random.default_rng(3).standard_normal((2, 3, 7, 5))
-    y = adaptive_avg_pool(x, output_size=(out, None)).data
-    for i in range(out):
-        window = x[:, :, i * 7 // out : -(-(i + 1) * 7 // out)]
-        np.testing.assert_allclose(y[:, :, i], window.mean(axis=2), atol=1e-13)
 
 
 def test_equal_elements_give_the_gradient_to_the_first() -> None:
@@ -147,19 +167,6 @@ def test_integers_can_be_max_pooled_but_not_averaged() -> None:
     np.testing.assert_array_equal(max_pool(x, **attrs, dilation=(1,)).data, [[[1, 4, 7, 10]]])
     with pytest.raises(DtypeError, match="AvgPool1d: expected a floating point input, got int64"):
         avg_pool(x, **attrs, count_include_pad=True, divisor_override=0)
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_dtype_is_kept(dtype: Any) -> None:
-    x = np.random.default_rng(5).standard_normal((2, 3, 8)).astype(dtype)
-    attrs = {"kernel_size": (3,), "stride": (1,), "padding": (1,), "ceil_mode": False}
-    for y in (
-        max_pool(x, **attrs, dilation=(1,)),
-        avg_pool(x, **attrs, count_include_pad=True, divisor_override=0),
-        adaptive_avg_pool(x, output_size=(3,)),
-        adaptive_avg_pool(x, output_size=(1,)),
-    ):
-        assert y.data.dtype == dtype
 
 
 def test_empty_batch() -> None:

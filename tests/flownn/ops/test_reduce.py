@@ -8,7 +8,7 @@ import pytest
 import flownn as flow
 from flownn.errors import DtypeError, ShapeError
 from flownn.ops import reduce
-from tests.helpers.op_cases import QUESTIONS, OpCase, away_from_zero, bools, integers, name_of, normal
+from tests.helpers.op_cases import OpCase, asked, away_from_zero, bools, integers, normal
 
 
 def over(function: Any) -> Any:
@@ -96,8 +96,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=name_of)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "question"), asked(CASES))
 def test_op(case: OpCase, question: Any, rng: np.random.Generator) -> None:
     question(case, rng)
 
@@ -158,6 +157,12 @@ def test_gradient_at_the_kinks_is_zero_not_nan() -> None:
 def test_errors_say_what_is_wrong(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call(flow.ones(2, 3))
+
+
+def test_dims_may_be_integers_of_numpy() -> None:
+    x = flow.arange(6, dtype=flow.float32).reshape(2, 3)
+    assert x.sum(np.int64(0)).tolist() == [3, 5, 7]
+    assert x.max(np.int64(1)).values.tolist() == [2, 5]
 
 
 def test_logsumexp_does_not_overflow() -> None:

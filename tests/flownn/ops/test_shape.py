@@ -8,7 +8,7 @@ import pytest
 import flownn as flow
 from flownn.errors import ShapeError
 from flownn.ops import shape
-from tests.helpers.op_cases import QUESTIONS, OpCase, name_of
+from tests.helpers.op_cases import OpCase, asked
 
 
 def method(name: str, *args: Any) -> Any:
@@ -16,9 +16,7 @@ def method(name: str, *args: Any) -> Any:
     return lambda torch, x, **attrs: getattr(x, name)(*args, **attrs)
 
 
-def case(
-    name: str, shapes: Any, op: Any, expected: Any, torch: Any = None, rtol: Any = None
-) -> OpCase:
+def case(name: str, shapes: Any, op: Any, expected: Any, torch: Any = None, rtol: Any = None) -> OpCase:
     return OpCase(op, shapes, expected=expected, torch=torch, name=name, rtol=rtol or {})
 
 
@@ -34,8 +32,10 @@ CASES = [
     case("squeeze-dim", [(1, 3, 1)], lambda x: x.squeeze(-1), lambda x: x[..., 0], method("squeeze", -1)),
     case("squeeze-other-size", [(1, 3, 1)], lambda x: x.squeeze(1), lambda x: x, method("squeeze", 1)),
     case("unsqueeze", [(2, 3)], lambda x: x.unsqueeze(-1), lambda x: x[..., None], method("unsqueeze", -1)),
-    case("permute", [(2, 3, 4)], lambda x: x.permute(2, 0, -2), lambda x: x.transpose(2, 0, 1), method("permute", 2, 0, -2)),
-    case("transpose", [(2, 3, 4)], lambda x: x.transpose(0, -1), lambda x: x.swapaxes(0, 2), method("transpose", 0, -1)),
+    case("permute", [(2, 3, 4)], lambda x: x.permute(2, 0, -2), lambda x: x.transpose(2, 0, 1),
+         method("permute", 2, 0, -2)),
+    case("transpose", [(2, 3, 4)], lambda x: x.transpose(0, -1), lambda x: x.swapaxes(0, 2),
+         method("transpose", 0, -1)),
     case("T", [(2, 3, 4)], lambda x: x.T, lambda x: x.T),
     case("mT", [(2, 3, 4)], lambda x: x.mT, lambda x: x.swapaxes(1, 2)),
     case("t", [(2, 3)], lambda x: x.t(), lambda x: x.T, method("t")),
@@ -62,8 +62,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=name_of)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "question"), asked(CASES))
 def test_op(case: OpCase, question: Any, rng: np.random.Generator) -> None:
     question(case, rng)
 

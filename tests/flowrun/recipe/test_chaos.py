@@ -1,7 +1,9 @@
 """Kill a data worker, a rank or the launcher of a training job: it ends, says why, and leaves nothing behind."""
 
 import re
+import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -33,6 +35,11 @@ def victims(process: psutil.Process, kind: str) -> list[psutil.Process]:
     return found
 
 
+def has_victim(process: subprocess.Popen[str], kind: str) -> bool:
+    assert process.poll() is None, process.communicate()
+    return bool(victims(psutil.Process(process.pid), kind))
+
+
 @pytest.mark.parametrize("kind", ["worker", "rank", "flowrun"])
 def test_kill(digits: Path, tmp_path: Path, campaign: Campaign, kind: str) -> None:
     for number, rng in enumerate(campaign(10, 2)):
@@ -42,11 +49,10 @@ def test_kill(digits: Path, tmp_path: Path, campaign: Campaign, kind: str) -> No
                 "flowrun", "-n", 2, "train/digits", f"data.dir={digits}", f"run.dir={place}", "epochs=1000",
                 "log.every_steps=1", cwd=tmp_path,
             )  # fmt: skip
-            top = psutil.Process(process.pid)
-            jobs.wait_until(lambda: len(victims(top, kind)) > 0 or process.poll() is not None, 60, f"a {kind} to kill")
+            jobs.wait_until(partial(has_victim, process, kind), 60, f"a {kind} to kill")
             time.sleep(rng.uniform(0, 4))
             watched += jobs.family(process.pid)
-            target = rng.choice(victims(top, kind))
+            target = rng.choice(victims(psutil.Process(process.pid), kind))
             target.kill()
             started = time.monotonic()
             out, err = process.communicate(timeout=30)

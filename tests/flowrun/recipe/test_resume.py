@@ -3,6 +3,7 @@
 import json
 import random
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,18 @@ def finish(process: subprocess.Popen[str]) -> str:
 def metrics(place: Path) -> list[dict[str, Any]]:
     if not (place / "metrics.jsonl").exists():
         return []
-    return [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines(keepends=True) if line[-1] == "\n"]
+    return [
+        json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines(keepends=True) if line[-1] == "\n"
+    ]
 
 
 def last_step(place: Path) -> int:
     return max((row["step"] for row in metrics(place)), default=0)
+
+
+def has_come_to(process: subprocess.Popen[str], place: Path, step: int) -> bool:
+    assert process.poll() is None, process.communicate()
+    return last_step(place) >= step
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +68,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     stops = sorted(random.Random(seed).sample(range(2, STEPS - 2), 3))
     for stop in stops:
         process = train(digits, place, "--resume", "auto", workers=workers)
-        jobs.wait_until(lambda: last_step(place) >= stop or process.poll() is not None, 100, f"step {stop}")
-        assert process.poll() is None, process.communicate()
+        jobs.wait_until(partial(has_come_to, process, place, stop), 100, f"no step {stop}")
         jobs.kill_tree(process)
     finish(train(digits, place, "--resume", "auto", workers=workers))
     assert metrics(place) == metrics(uninterrupted)

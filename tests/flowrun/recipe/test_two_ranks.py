@@ -12,7 +12,7 @@ from tests.helpers import jobs
 pytestmark = [pytest.mark.mpi, pytest.mark.slow, pytest.mark.timeout(300)]
 
 # No batch norm and no dropout, whose results depend on how a batch is cut.
-MODEL = '''
+MODEL = """
 from flownn import nn
 
 
@@ -22,7 +22,7 @@ class Plain(nn.Sequential):
             nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
             nn.Flatten(), nn.Linear(16 * 36, num_classes),
         )
-'''
+"""
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])

@@ -1,0 +1,541 @@
+"""The engine: what is recorded, in which order gradients arrive, hooks, sinks, and what it refuses."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flownn as flow
+from flownn import autograd
+from flownn.autograd import op
+from flownn.errors import DtypeError, GradientError, ShapeError
+
+
+def leaf(*values: float) -> flow.Tensor:
+    return flow.tensor(values, dtype=flow.float64, requires_grad=True)
+
+
+# ---------------------------------------------------------------- the op decorator
+
+
+@op
+def scale_by(xp: Any, x: Any, factor: Any = None, *, extra: float = 1.0) -> Any:
+    """Doc of the body."""
+    if factor is None:
+        return x * extra, lambda g: (g * extra,)
+    return x * factor * extra, lambda g: (g * factor * extra, lambda: g * x * extra)
+
+
+@op(tuple_output=True)
+def parts(xp: Any, x: Any) -> Any:
+    def vjp(gs: list[Any]) -> Any:
+        seen.append([None if g is None else g.copy() for g in gs])
+        return (sum(g * k for k, g in zip((1, 10), gs[:2], strict=True) if g is not None),)
+
+    return (x, x * 10, np.argsort(x)), vjp
+
+
+seen: list[Any] = []
+
+
+def test_inputs_by_position_by_name_and_left_out() -> None:
+    x, factor = leaf(1, 2), leaf(3, 4)
+    for result in (scale_by(x, factor), scale_by(x, factor=factor), scale_by(factor=factor, x=x)):
+        assert result.tolist() == [3, 8]
+        x.grad = factor.grad = None
+        result.sum().backward()
+        assert (x.grad.tolist(), factor.grad.tolist()) == ([3, 4], [1, 2])
+    assert scale_by(x, extra=2).tolist() == scale_by(x, None, extra=2).tolist() == [2, 4]
+    assert scale_by(2, extra=2).item() == 4
+    assert scale_by(np.ones(2)).tolist() == [1, 1]
+    assert (scale_by.__name__, scale_by.__doc__) == ("scale_by", "Doc of the body.")
+
+
+def test_an_entry_is_evaluated_only_for_an_input_that_needs_it() -> None:
+    def never() -> None:
+        raise AssertionError("evaluated")
+
+    @op
+    def picky(xp: Any, x: Any, y: Any) -> Any:
+        return x + y, lambda g: (g, never)
+
+    x = leaf(1)
+    picky(x, flow.zeros(1)).backward()
+    assert x.grad.tolist() == [1]
+    with pytest.raises(AssertionError, match="evaluated"):
+        picky(flow.zeros(1), leaf(1)).backward()
+
+
+def test_several_outputs_and_those_that_were_not_used() -> None:
+    x = leaf(3, 1)
+    seen.clear()
+    first, second, order = parts(x)
+    assert (first.requires_grad, second.requires_grad, order.requires_grad) == (True, True, False)
+    (second * 2).sum().backward()
+    assert x.grad.tolist() == [20, 20]
+    assert seen[0][0] is None
+    assert seen[0][2] is None
+    x.grad = None
+    first, second, _ = parts(x)
+    autograd.backward([first, second], [flow.ones(2), flow.full((2,), 2.0)])
+    assert x.grad.tolist() == [21, 21]
+    assert len(seen) == 2  # both gradients came in one call
+
+
+def test_a_wrong_vjp_is_named() -> None:
+    @op
+    def too_few(xp: Any, x: Any, y: Any) -> Any:
+        return x + y, lambda g: (g,)
+
+    @op
+    def wrong_shape(xp: Any, x: Any) -> Any:
+        return x.sum(), lambda g: (g,)
+
+    @op
+    def broken(xp: Any, x: Any) -> Any:
+        return x * 1, lambda g: 1 / 0
+
+    with pytest.raises(GradientError, match="too_few_backward: expected 2 gradients, one per array input, got 1"):
+        too_few(leaf(1), leaf(1)).backward()
+    with pytest.raises(GradientError, match=r"wrong_shape_backward: .* shape \(\) for an input of shape \(2,\)"):
+        wrong_shape(leaf(1, 2)).backward()
+    with pytest.raises(ZeroDivisionError) as caught:
+        broken(leaf(1)).backward()
+    assert caught.value.__notes__ == ["raised in broken_backward"]
+
+    @op
+    def broken_later(xp: Any, x: Any) -> Any:
+        return x * 1, lambda g: (lambda: 1 / 0,)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        broken_later(leaf(1)).backward()
+    assert caught.value.__notes__ == ["raised in broken_later_backward"]
+
+
+def test_values_that_are_no_array_are_refused() -> None:
+    with pytest.raises(DtypeError, match="scale_by: expected a tensor, an array or a number, got list"):
+        scale_by([1.0])
+
+
+# ---------------------------------------------------------------- gradients
+
+
+def test_a_diamond_adds_up() -> None:
+    x = leaf(2)
+    y = x * 3
+    (y * y + y).backward()
+    assert x.grad.tolist() == [(2 * 6 + 1) * 3]
+
+
+def test_a_leaf_used_in_many_places() -> None:
+    x = leaf(2)
+    (x * x * x + x - x / 2).backward()
+    assert x.grad.tolist() == [12.5]
+
+
+def test_gradients_accumulate_over_backwards() -> None:
+    x = leaf(1, 2)
+    for _ in range(3):
+        (x * x).sum().backward()
+    assert x.grad.tolist() == [6, 12]
+
+
+def test_broadcast_dims_are_summed() -> None:
+    x, y = flow.ones(3, 1, requires_grad=True), flow.ones(2, 1, 4, requires_grad=True)
+    (x + y).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.full((3, 1), 8))
+    np.testing.assert_array_equal(y.grad.numpy(), np.full((2, 1, 4), 3))
+
+
+def test_gradients_of_different_leaves_never_share_memory() -> None:
+    x, y = leaf(1, 2), leaf(3, 4)
+    seed = np.ones(2)
+    (x + y).backward(seed)
+    x.grad.fill_(9)
+    assert (y.grad.tolist(), seed.tolist()) == ([1, 1], [1, 1])
+    z = leaf(1, 2)
+    z.backward(seed)  # a leaf is its own root
+    z.grad.fill_(9)
+    assert seed.tolist() == [1, 1]
+    w = leaf(5, 6)
+    w.sum().backward()  # the gradient of a sum is a read-only view of one number
+    w.grad.add_(1)
+    assert w.grad.tolist() == [2, 2]
+    (g,) = autograd.grad(x + 0, x, seed)  # add passes the gradient on as it is
+    g.fill_(9)
+    y = x * 1
+    (g,) = autograd.grad(y + 0, y, seed)
+    g.fill_(9)
+    assert seed.tolist() == [1, 1]
+
+
+def test_a_fresh_gradient_is_taken_over_without_a_copy() -> None:
+    made: list[Any] = []
+
+    @op
+    def source(xp: Any, x: Any) -> Any:
+        def fresh() -> Any:
+            made.append(weakref.ref(array := np.ones(2)))
+            return array
+
+        return x * 1, lambda g: (fresh,)
+
+    x = leaf(1, 2)
+    source(x).sum().backward()
+    assert made[0]() is x.grad.data
+
+
+def test_a_gradient_that_somebody_holds_is_copied() -> None:
+    held = np.ones(2)
+
+    @op
+    def source(xp: Any, x: Any) -> Any:
+        return x * 1, lambda g: (held,)
+
+    x = leaf(1, 2)
+    source(x).sum().backward()
+    assert x.grad.data is not held
+
+
+def test_an_input_without_gradient_still_lets_the_others_through() -> None:
+    @op
+    def nothing(xp: Any, x: Any) -> Any:
+        return x * 1, lambda g: (None,)
+
+    x = leaf(2)
+    y = x * 3
+    (nothing(y) + y).backward()
+    assert x.grad.tolist() == [3]
+    z = leaf(1)
+    nothing(z).backward()
+    assert z.grad is None
+
+
+def test_the_gradient_argument() -> None:
+    x = leaf(1, 2)
+    (x * x).backward(flow.tensor([1.0, 10.0]))
+    assert x.grad.tolist() == [2, 40]
+    with pytest.raises(ShapeError, match=r"expected a gradient of shape \(2,\), got \(3,\)"):
+        (x * x).backward(np.ones(3))
+    with pytest.raises(GradientError, match=r"has shape \(2,\); pass the gradient"):
+        (x * x).backward()
+
+
+def test_a_chain_of_many_ops_needs_no_recursion() -> None:
+    x = leaf(1)
+    y = x
+    for _ in range(20000):
+        y = y + 1
+    y.backward()
+    assert x.grad.tolist() == [1]
+    z = x
+    for _ in range(100000):
+        z = z + 1
+    del z  # a graph that no backward has walked is freed as well
+    gc.collect()
+
+
+def test_create_graph_is_refused_by_name() -> None:
+    with pytest.raises(NotImplementedError, match=r"create_graph=True: .* backward of multiply"):
+        (leaf(1) * 2).backward(create_graph=True)
+
+
+def test_grad_returns_gradients_of_leaves_and_results() -> None:
+    x, other = leaf(2), leaf(1)
+    y = x * 3
+    z = y * y * other
+    gx, gy = autograd.grad(z, [x, y])
+    assert (gx.tolist(), gy.tolist()) == ([36], [12])
+    assert x.grad is None
+    assert other.grad is None
+    unused = leaf(1)
+    with pytest.raises(GradientError, match=r"no output depends on inputs \[1\]"):
+        autograd.grad(x * 2, [x, unused])
+    assert autograd.grad(x * 2, [x, unused], allow_unused=True)[1] is None
+    (weighted,) = autograd.grad([x * 2, x * 3], x, [np.array([1.0]), np.array([10.0])])
+    assert weighted.tolist() == [32]
+
+
+def test_nothing_to_differentiate() -> None:
+    with pytest.raises(GradientError, match=r"shape \(2,\) and type float32 does not require a gradient"):
+        flow.ones(2).backward()
+    with pytest.raises(GradientError, match="only floating point tensors have gradients"):
+        flow.ones(2, dtype=flow.int64, requires_grad=True)
+    with pytest.raises(GradientError, match="use detach"):
+        (leaf(1) * 2).requires_grad = False
+
+
+# ---------------------------------------------------------------- the graph's life
+
+
+def test_a_second_backward_needs_retain_graph() -> None:
+    x = leaf(2)
+    y = x * x
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.tolist() == [8]
+    with pytest.raises(GradientError, match=r"multiply_backward: a second backward .* retain_graph=True"):
+        y.backward()
+    shared = x * x
+    (shared * 1).backward()
+    x.grad = None
+    with pytest.raises(GradientError, match="multiply_backward: a second backward"):
+        (shared * 2 + x).backward()
+    assert x.grad is None  # refused before any gradient was added
+
+
+def test_what_no_closure_keeps_is_freed_and_backward_frees_the_rest() -> None:
+    x = leaf(1, 2)
+    summed, squared = x + 1, x * 2
+    kept = (summed + 1) + (squared * squared)
+    not_saved, saved = weakref.ref(summed.data), weakref.ref(squared.data)
+    del summed, squared
+    assert not_saved() is None
+    assert saved() is not None
+    kept.sum().backward()
+    assert saved() is None
+
+
+def test_no_grad_records_nothing() -> None:
+    x = leaf(1)
+    with flow.no_grad():
+        y = x * 2
+        with flow.enable_grad():
+            z = x * 2
+    assert (y.requires_grad, y.is_leaf, z.requires_grad) == (False, True, True)
+    assert flow.is_grad_enabled()
+    with pytest.raises(KeyError), flow.no_grad():
+        raise KeyError
+    assert flow.is_grad_enabled()
+
+
+def test_grad_modes_as_decorators_and_switches() -> None:
+    @flow.no_grad()
+    def inside() -> bool:
+        return flow.is_grad_enabled()
+
+    assert not inside()
+    assert flow.is_grad_enabled()
+    mode = flow.no_grad()
+    with mode, mode:
+        assert not flow.is_grad_enabled()
+    assert flow.is_grad_enabled()
+    flow.set_grad_enabled(False)
+    assert not flow.is_grad_enabled()
+    flow.set_grad_enabled(True)
+    with flow.set_grad_enabled(False):
+        assert not flow.is_grad_enabled()
+    assert flow.is_grad_enabled()
+
+    @flow.set_grad_enabled(False)
+    def also_inside() -> bool:
+        return flow.is_grad_enabled()
+
+    assert flow.is_grad_enabled()
+    assert not also_inside()
+    with pytest.raises(TypeError, match="no_grad: cannot decorate the generator"):
+
+        @flow.no_grad()
+        def steps() -> Any:
+            yield
+
+
+def test_the_grad_mode_belongs_to_the_thread() -> None:
+    found = []
+    with flow.no_grad():
+        thread = threading.Thread(target=lambda: found.append(flow.is_grad_enabled()))
+        thread.start()
+        thread.join(10)
+    assert found == [True]
+
+
+def test_threads_run_backwards_at_once() -> None:
+    results: list[Any] = []
+
+    def work(k: int) -> None:
+        x = leaf(k)
+        for _ in range(50):
+            y = x
+            for _ in range(20):
+                y = y * 1
+                y += 0
+            y.backward()
+        results.append((k, x.grad.tolist()))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(results) == [(k, [50]) for k in range(4)]
+
+
+# ---------------------------------------------------------------- hooks and sinks
+
+
+def test_hooks_of_leaves_and_results_see_and_replace_the_whole_gradient() -> None:
+    x = leaf(2)
+    y = x * 3
+    got: list[Any] = []
+    y.register_hook(lambda g: got.append(g.tolist()))
+    doubled = x.register_hook(lambda g: g * 2)
+    (y + y).backward(retain_graph=True)
+    assert (got, x.grad.tolist()) == ([[2]], [12])
+    x.register_hook(lambda g: got.append(flow.is_grad_enabled())).remove()
+    noted = x.register_hook(lambda g: got.append(flow.is_grad_enabled()))
+    y.backward(retain_graph=True)
+    assert got == [[2], [1], False]
+    noted.remove()
+    doubled.remove()
+    doubled.remove()
+    x.grad = None
+    (y + y).backward()
+    assert x.grad.tolist() == [6]
+    with pytest.raises(GradientError, match="requires no gradient"):
+        flow.ones(1).register_hook(print)
+    x.register_hook(lambda g: g.reshape(1, 1))
+    with pytest.raises(ShapeError, match=r"hook of a leaf: expected a gradient of shape \(1,\)"):
+        (x * 1).backward()
+
+
+def test_retain_grad_and_hooks_after_accumulation() -> None:
+    x = leaf(2)
+    y = x * 3
+    y.retain_grad()
+    seen_by_hook: list[Any] = []
+    handle = x.register_post_accumulate_grad_hook(lambda p: seen_by_hook.append(p.grad.tolist()))
+    (y * y).backward()
+    assert (y.grad.tolist(), seen_by_hook) == ([12], [[36]])
+    handle.remove()
+    (x * 1).backward()
+    assert len(seen_by_hook) == 1
+    with pytest.raises(GradientError, match="only leaves"):
+        y.register_post_accumulate_grad_hook(print)
+
+
+class Sink:
+    """Records when a leaf's gradient was ready."""
+
+    def __init__(self, name: str, events: list[str], shape: Any, callbacks: bool = False) -> None:
+        self.name, self.events, self.callbacks = name, events, callbacks
+        self.buffer = np.full(shape, np.nan)
+
+    def ready(self, run: Any) -> None:
+        self.events.append(f"{self.name} ready {self.buffer.tolist()}")
+        if self.callbacks:
+            run.at_end(lambda: self.events.append(f"{self.name} end {threading.current_thread().name}"))
+            run.at_failure(lambda: self.events.append(f"{self.name} failed"))
+
+
+def watched(name: str, events: list[str]) -> Any:
+    """The identity, noting when the backward passes."""
+
+    @op
+    def identity(xp: Any, x: Any) -> Any:
+        def vjp(g: Any) -> Any:
+            events.append(f"{name} passed")
+            return (g,)
+
+        return x * 1, vjp
+
+    return identity
+
+
+def test_a_leaf_is_ready_before_the_rest_of_the_backward() -> None:
+    events: list[str] = []
+    early, late = leaf(2), leaf(3)
+    early.grad_sink, late.grad_sink = Sink("early", events, 1, True), Sink("late", events, 1, True)
+    y = watched("input side", events)(early * 1)
+    z = watched("output side", events)(y * late)
+    z.backward()
+    me = threading.current_thread().name
+    assert events == [
+        "output side passed", "late ready [2.0]", "input side passed", "early ready [3.0]",
+        f"late end {me}", f"early end {me}",
+    ]  # fmt: skip
+    assert late.grad.data is late.grad_sink.buffer
+
+
+def test_one_branch_is_followed_to_its_leaves_before_the_next_starts() -> None:
+    events: list[str] = []
+    x, z = leaf(2), leaf(3)
+    x.grad_sink, z.grad_sink = Sink("x", events, 1), Sink("z", events, 1)
+    left = watched("left 1", events)(watched("left 2", events)(x))
+    right = watched("right 1", events)(watched("right 2", events)(z))
+    (left + right).backward()
+    assert events == ["right 1 passed", "right 2 passed", "z ready [1.0]",
+                      "left 1 passed", "left 2 passed", "x ready [1.0]"]  # fmt: skip
+
+
+def test_a_leaf_that_is_used_twice_is_ready_once_and_complete() -> None:
+    events: list[str] = []
+    x = leaf(2)
+    x.grad_sink = Sink("x", events, 1)
+    (watched("a", events)(x * 3) + watched("b", events)(x * x)).backward()
+    assert events[-1] == "x ready [7.0]"
+    assert len(events) == 3
+
+
+def test_a_sink_accumulates_over_backwards_and_takes_over_a_foreign_gradient() -> None:
+    events: list[str] = []
+    x = leaf(2)
+    x.grad_sink = Sink("x", events, 1)
+    (x * 3).backward()
+    (x * 3).backward()
+    assert x.grad.data is x.grad_sink.buffer
+    assert x.grad.tolist() == [6]
+    x.grad = flow.tensor([10.0], dtype=flow.float64)
+    (x * 3).backward()
+    assert x.grad.tolist() == [13]
+    x.grad = None
+    (x * 3).backward()
+    assert events == [f"x ready [{value}]" for value in (3.0, 6.0, 13.0, 3.0)]
+
+
+def test_failures_call_at_failure_instead_of_at_end() -> None:
+    @op
+    def broken(xp: Any, x: Any) -> Any:
+        return x * 1, lambda g: 1 / 0
+
+    events: list[str] = []
+    late, early = leaf(1), leaf(1)
+    late.grad_sink = Sink("late", events, 1, True)
+    with pytest.raises(ZeroDivisionError):
+        (broken(early) * late).backward()
+    assert events == ["late ready [1.0]", "late failed"]
+
+    class EndFails(Sink):
+        def ready(self, run: Any) -> None:
+            super().ready(run)
+
+            def fail() -> None:
+                raise TimeoutError("peer is gone")
+
+            run.at_end(fail)
+
+    events.clear()
+    late.grad_sink = EndFails("late", events, 1, True)
+    with pytest.raises(TimeoutError, match="peer is gone"):
+        (late * 1).backward()
+    assert events[-1] == "late failed"
+
+
+def test_a_backward_inside_a_backward() -> None:
+    inner = leaf(5)
+
+    @op
+    def nested(xp: Any, x: Any) -> Any:
+        def vjp(g: Any) -> Any:
+            (inner * inner).backward()
+            return (g,)
+
+        return x * 1, vjp
+
+    x = leaf(1)
+    nested(x * 2).backward()
+    assert (x.grad.tolist(), inner.grad.tolist()) == ([2], [10])

@@ -1,0 +1,161 @@
+"""Changing tensors in place: values, gradients, and the changes that a backward must refuse."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flownn as flow
+from flownn import autograd, overwritten
+from flownn.errors import DtypeError, GradientError, ShapeError
+from tests.helpers.gradcheck import check_vjp
+
+
+@pytest.mark.parametrize(("change", "want"), [
+    (lambda x: x.add_(1), [2.0, 5.0]), (lambda x: x.add_(x, alpha=2), [3.0, 12.0]), (lambda x: x.sub_(1), [0.0, 3.0]),
+    (lambda x: x.mul_(x), [1.0, 16.0]), (lambda x: x.div_(2), [0.5, 2.0]), (lambda x: x.pow_(2), [1.0, 16.0]),
+    (lambda x: x.neg_(), [-1.0, -4.0]), (lambda x: x.sqrt_(), [1.0, 2.0]), (lambda x: x.clamp_(2, 3), [2.0, 3.0]),
+    (lambda x: x.zero_(), [0.0, 0.0]), (lambda x: x.fill_(7), [7.0, 7.0]), (lambda x: x.copy_([5, 6]), [5.0, 6.0]),
+    (lambda x: x.masked_fill_(x > 2, 0), [1.0, 0.0]), (lambda x: x.__iadd__(1), [2.0, 5.0]),
+    (lambda x: x.__ifloordiv__(3), [0.0, 1.0]),
+])  # fmt: skip
+def test_the_memory_and_the_tensor_stay_the_same(change: Any, want: list[float]) -> None:
+    array = np.array([1.0, 4.0])
+    x = flow.from_numpy(array)
+    assert change(x) is x
+    assert x.data is array
+    assert array.tolist() == want
+
+
+@pytest.mark.parametrize("change", [
+    lambda y, z: y.add_(z), lambda y, z: y.mul_(z), lambda y, z: z.mul_(y), lambda y, z: y.div_(z),
+    lambda y, z: y.mul_(y), lambda y, z: y.exp_(), lambda y, z: y.sub_(z, alpha=3).relu_(), lambda y, z: y.copy_(z),
+    lambda y, z: y.zero_(), lambda y, z: y.fill_(3).add_(z), lambda y, z: y.clamp_(-0.5, 0.5), lambda y, z: y.pow_(3),
+])  # fmt: skip
+def test_gradients_go_through_the_change(change: Any, rng: np.random.Generator) -> None:
+    def function(x: Any, z: Any) -> Any:
+        y, z = x * 2, z * 1.5
+        change(y, z)
+        return y + z
+
+    check_vjp(function, rng.standard_normal((2, 3)), 2 + rng.random((2, 3)), rng=rng)
+
+
+def test_a_saved_value_that_was_overwritten_is_an_error_that_names_both_ops() -> None:
+    x = flow.ones(3, requires_grad=True)
+    y = x * 2
+    z = y * y
+    y.add_(1)
+    with pytest.raises(GradientError, match=r"multiply_backward: needs a value of shape \(3,\) .* but add_ has"):
+        z.sum().backward()
+    result = x.exp()
+    result += 1  # exp keeps its result
+    with pytest.raises(GradientError, match=r"exp_backward: .* add_"):
+        result.sum().backward()
+    weight = flow.ones(3, requires_grad=True)
+    product = x * weight
+    with flow.no_grad():
+        weight[0] = 5
+    with pytest.raises(GradientError, match="index assignment has overwritten"):
+        product.sum().backward()
+
+
+@pytest.mark.parametrize("through", [
+    lambda y: y.detach(), lambda y: y[:2], lambda y: y.view(3, 1), lambda y: flow.from_numpy(y.numpy()),
+])  # fmt: skip
+def test_it_does_not_matter_through_which_tensor_the_memory_was_overwritten(through: Any) -> None:
+    y = flow.ones(3, requires_grad=True) * 2
+    z = y * y
+    with flow.no_grad():
+        through(y).mul_(2)
+    with pytest.raises(GradientError, match="mul_ has overwritten"):
+        z.sum().backward()
+
+
+def test_overwriting_what_nothing_saved_is_fine() -> None:
+    x = flow.ones(3, requires_grad=True)
+    y = x + 1
+    z = y + 1
+    y.mul_(5)  # add saves nothing
+    z += x  # as in a residual block
+    other = flow.ones(3)
+    kept = x * other.clone()
+    other.zero_()
+    (z.relu() + kept).sum().backward()
+    assert x.grad.tolist() == [3, 3, 3]
+
+
+def test_changes_behind_the_back_are_noticed_when_they_are_marked() -> None:
+    x = flow.ones(3, requires_grad=True)
+    y = x * x
+    x.data[...] = 5
+    autograd.mark_overwritten(x.data, "SGD.step")
+    with pytest.raises(GradientError, match=r"multiply_backward: .* SGD.step"):
+        y.sum().backward()
+
+
+def test_the_table_of_changes_forgets_memory_that_is_gone() -> None:
+    gc.collect()
+    before = len(overwritten._last_change)
+    for _ in range(10):
+        flow.ones(3).add_(1)
+    gc.collect()
+    assert len(overwritten._last_change) <= before
+
+
+def test_leaves_and_their_views_are_protected() -> None:
+    x = flow.ones(3, requires_grad=True)
+    for change in (lambda: x.add_(1), lambda: x.__setitem__(0, 1), lambda: x.zero_(), lambda: x.uniform_()):
+        with pytest.raises(GradientError, match="a leaf that requires a gradient cannot be changed in place"):
+            change()
+    with pytest.raises(GradientError, match=r"\(through a view\)"):
+        x[:2].add_(1)
+    assert x.tolist() == [1, 1, 1]
+    with flow.no_grad():
+        x.add_(1)
+        x[0] = 7
+    assert x.tolist() == [7, 2, 2]
+
+
+def test_a_plain_tensor_becomes_part_of_the_graph() -> None:
+    x = flow.ones(3, requires_grad=True)
+    result = flow.zeros(2, 3)
+    result[0] = x * 2
+    result[1].add_(x)
+    assert (result.requires_grad, result.tolist()) == (True, [[2, 2, 2], [1, 1, 1]])
+    result.sum().backward()
+    assert x.grad.tolist() == [3, 3, 3]
+
+
+def test_an_older_view_of_a_changed_tensor_has_values_but_no_gradient() -> None:
+    x = flow.ones(3, requires_grad=True)
+    y = x * 2
+    view = y[:2]
+    y.mul_(x)
+    assert view.tolist() == [2, 2]
+    with pytest.raises(GradientError, match="take the view again after mul_"):
+        view.sum().backward()
+    y[:2].sum().backward()
+    assert x.grad.tolist() == [4, 4, 0]
+
+
+def test_many_views_leave_no_trace() -> None:
+    x = flow.zeros(1000)
+    for i in range(1000):
+        x[i].fill_(1)
+    assert x.sum().item() == 1000
+    assert len(x._views or ()) < 100
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda x: x.add_(flow.ones(2, 3)), ShapeError, r"add_: a result of shape \(2, 3\) does not fit into \(3,\)"),
+    (lambda x: x.long().mul_(1.5), DtypeError, "mul_: a result of type float32 does not fit into int64"),
+    (lambda x: x.copy_(flow.ones(4)), ShapeError, "copy_"),
+    (lambda x: x.expand(2, 3).add_(1), ValueError, "read-only"),
+])  # fmt: skip
+def test_errors_say_what_is_wrong(call: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(flow.ones(3))
