@@ -16,7 +16,7 @@ import numpy as np
 
 from flowdata.errors import ConfigError, DataError, StageError
 from flowdata.sample import Array, Sample, SampleKey, Specs
-from flowdata.seeding import sample_rng
+from flowdata.seeding import NO_STREAM, sample_rng
 from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
 from flowdata.sources.order import Indices, Order, Sequential
@@ -122,7 +122,8 @@ class Pipeline:
         sample.rows = rows or {}
         for name, each in self._named_stages:
             try:
-                sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name))
+                draws = getattr(each, "draws", True)  # a random stream costs more than some stages
+                sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
             except Exception as error:
                 kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
                 wrapped = StageError(f"stage {name}, record {key.index} ({sample.origin}): {kind}{error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Never, cast
 from zlib import crc32
 
 import numpy as np
@@ -29,3 +30,13 @@ def sample_rng(seed: int, epoch: int, index: int, stage: str) -> np.random.Gener
 def epoch_rng(seed: int, epoch: int, purpose: str) -> np.random.Generator:
     """The random stream for a decision about a whole epoch, such as its order."""
     return sample_rng(seed, epoch, _WORD, purpose)
+
+
+class _NoStream:
+    """Stands in for the random stream of a stage that says it draws nothing."""
+
+    def __getattr__(self, name: str) -> Never:
+        raise RuntimeError(f"rng.{name}: the stage says draws = False, so it was given no random stream")
+
+
+NO_STREAM = cast(np.random.Generator, _NoStream())

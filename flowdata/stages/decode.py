@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -67,6 +67,7 @@ class OFRecordBytesDecoder:
         ``oneflow.nn.OFRecordBytesDecoder``.
     """
 
+    draws: ClassVar[bool] = False
     feature: str
     output: str = "bytes"
     record: str = "record"
@@ -109,6 +110,7 @@ class OFRecordRawDecoder:
         they follow the same rules of length as numbers; no flag writes beyond the result.
     """
 
+    draws: ClassVar[bool] = False
     feature: str
     output: str
     shape: tuple[int, ...] = ()
@@ -189,6 +191,7 @@ class OFRecordImageDecoder:
         ``oneflow.nn.OFRecordImageDecoder``, whose default is BGR; every kind of JPEG and PNG works here.
     """
 
+    draws: ClassVar[bool] = False
     feature: str = "encoded"
     output: str = "image"
     color_space: ColorSpace = "RGB"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import cv2
 import numpy as np
@@ -51,6 +51,7 @@ class Resize:
         ``oneflow.nn.image.Resize``, with sizes as (height, width).
     """
 
+    draws: ClassVar[bool] = False
     size: tuple[int, int] | None = None
     shorter: int | None = None
     longer: int | None = None

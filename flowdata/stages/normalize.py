@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import cv2
 import numpy as np
@@ -46,6 +46,7 @@ class CropMirrorNormalize:
         and a window larger than the images is an error for images of one size too.
     """
 
+    draws: ClassVar[bool] = False
     mean: float | tuple[float, ...]
     std: float | tuple[float, ...]
     crop: tuple[int, int] | None = None

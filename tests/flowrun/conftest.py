@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from flowrun.engines import find_engine
 from flowrun.errors import MissingMPI
 from flowrun.hosts import Host

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from flowrun.cli import main, make_plan, parse_arguments, parse_tee, read_exports
 from flowrun.errors import LaunchError
 from flowrun.logs import Tee

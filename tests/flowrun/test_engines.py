@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from flowrun import engines
 from flowrun.engines import (
     Engine,

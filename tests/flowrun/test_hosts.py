@@ -1,6 +1,7 @@
 """One parser for the host lists and host files of every MPI."""
 
 import pytest
+
 from flowrun.errors import LaunchError
 from flowrun.hosts import Host, parse_host_list, parse_hostfile
 

@@ -4,6 +4,7 @@ import io
 import random
 
 import pytest
+
 from flowrun.logs import LONGEST_LINE, LineCutter, LogFollower, Screen, Tee, last_lines
 
 

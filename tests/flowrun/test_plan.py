@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from flowrun.errors import LaunchError
 from flowrun.hosts import Host
 from flowrun.plan import (

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from flowrun import processes
 from flowrun.processes import Janitor, end_processes, processes_of, remove_mpich_leftovers
-
 from tests.helpers import jobs
 
 STUBBORN = "import signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(flush=True)\ntime.sleep(60)"
@@ -72,7 +72,10 @@ def test_only_files_that_nobody_uses_are_removed():
     name = f"mpich_shm_test{os.getpid()}"
     used, unused, old = (Path("/dev/shm", f"{name}_{word}") for word in ("used", "unused", "old"))
     since = time.time() - 1
-    hold = f"import mmap, time\nf = open({str(used)!r}, 'r+b')\nm = mmap.mmap(f.fileno(), 0)\nprint(flush=True)\ntime.sleep(60)"
+    hold = (
+        f"import mmap, time\nf = open({str(used)!r}, 'r+b')\n"
+        "m = mmap.mmap(f.fileno(), 0)\nprint(flush=True)\ntime.sleep(60)"
+    )
     try:
         for path in (used, unused, old):
             path.write_bytes(b"x" * 4096)

@@ -4,6 +4,7 @@ import json
 import signal
 
 import pytest
+
 from flowrun.records import Failure, Records
 from flowrun.report import describe_failure, root_cause
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from flowrun.wrapper import rank_environment, thread_environment
 
+from flowrun.wrapper import rank_environment, thread_environment
 from tests.helpers import jobs
 
 
@@ -98,7 +98,8 @@ def test_a_module_runs_as_python_runs_it(tmp_path):
     (tmp_path / "pkg" / "__init__.py").write_text("")
     (tmp_path / "pkg" / "other.py").write_text("VALUE = 7\n")
     (tmp_path / "pkg" / "__main__.py").write_text(
-        "import sys\nfrom .other import VALUE\nprint(sys.argv, __name__, __package__, __spec__.name, VALUE, sys.path[0])\n"
+        "import sys\nfrom .other import VALUE\n"
+        "print(sys.argv, __name__, __package__, __spec__.name, VALUE, sys.path[0])\n"
     )
     words = ["-m", "pkg", "--lr", "1"]
     rank = Rank(tmp_path, *words)
@@ -140,7 +141,10 @@ def test_an_exception_is_recorded_with_its_own_traceback(tmp_path):
     [
         ("import sys; sys.exit(3)", 3, "exit", "", ""),
         ("import sys; sys.exit('no data')", 1, "exit", "no data", "no data\n"),
-        ("class E(Exception): exit_code, summary_only = 2, True\nraise E('bad key')", 2, "exception", "bad key", "bad key\n"),
+        (
+            "class E(Exception): exit_code, summary_only = 2, True\nraise E('bad key')",
+            2, "exception", "bad key", "bad key\n",
+        ),
     ],
 )  # fmt: skip
 def test_ends_without_traceback(tmp_path, line, code, kind, message, err):
