@@ -13,13 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 TAG = "FLOWRUN_RUN_ID"
 POLL_S = 0.02
 ENGINE_CLEANUP_S = 1.0  # the engine removes its own files when its ranks are gone
-ORPHAN_GRACE_S = 1.5  # what a job gets when flowrun itself was killed
+ORPHAN_GRACE_S = 1.0  # what a job gets when flowrun itself was killed
 _PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -67,8 +67,8 @@ def _from_proc(run_id: str) -> set[int]:
 def _from_ps(run_id: str) -> set[int]:
     """The same where there is no /proc: BSD ``ps e`` appends the environment to the command."""
     listing = subprocess.run(["ps", "axeww", "-o", "pid=,command="], capture_output=True, text=True, check=True).stdout
-    wanted = f" {TAG}={run_id}"
-    return {int(line.split(None, 1)[0]) for line in listing.splitlines() if wanted in line}
+    wanted = f"{TAG}={run_id}"
+    return {int(line.split(None, 1)[0]) for line in listing.splitlines() if wanted in line.split()}
 
 
 def end_processes(run_id: str, engine_pid: int | None) -> None:
@@ -119,12 +119,13 @@ def parent_of(pid: int) -> int | None:
 def remove_mpich_leftovers(since: float) -> list[Path]:
     """Remove the files MPICH leaves after an abnormal end, if they are provably nobody's.
 
-    Only files of this user from ``since`` (seconds since the epoch) on are looked at. A shared-memory file is
-    removed when no process maps it, a topology file when no living Hydra proxy is old enough to have written it:
-    other jobs on this machine keep theirs.
+    Only files of this user from ``since`` (seconds since the epoch) on are looked at, and only those that no process
+    has open or mapped are removed: the ranks of another job map their shared memory, and its Hydra proxy holds its
+    topology file (always in /tmp) open.
     """
+    found = [*_own_files("/dev/shm", "mpich_shm_*", since), *_own_files("/tmp", "hydra_hwloc_xmlfile_*", since)]
     removed = []
-    for path in [*_unmapped(_own_files("/dev/shm", "mpich_shm_*", since)), *_without_proxy(since)]:
+    for path in _unused(found):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
             removed.append(path)
@@ -141,35 +142,32 @@ def _own_files(folder: str, pattern: str, since: float) -> list[Path]:
     return found
 
 
-def _unmapped(paths: list[Path]) -> list[Path]:
-    """Those that no process maps, asked twice: a file is mapped an instant after it is made."""
-    for pause in (0.0, 0.1):
-        if not paths:
-            break
-        time.sleep(pause)
-        used = {path for _, maps in _read_all_proc("maps") for path in paths if path.name.encode() in maps}
-        paths = [path for path in paths if path not in used]
-    return paths
-
-
-def _without_proxy(since: float) -> list[Path]:
-    """Hydra's topology files (always in /tmp) whose writer is dead."""
-    paths = _own_files("/tmp", "hydra_hwloc_xmlfile_*", since)
-    if not paths:
-        return []
-    starts = [
-        Path(f"/proc/{pid}").stat().st_mtime if os.path.exists(f"/proc/{pid}") else float("inf")
-        for pid, command in _read_all_proc("cmdline")
-        if b"hydra_pmi_proxy" in command.split(b"\0", 1)[0]
-    ]
-    return [path for path in paths if path.exists() and all(start > path.stat().st_mtime for start in starts)]
-
-
-def _read_all_proc(name: str) -> Iterator[tuple[int, bytes]]:
-    for entry in os.listdir("/proc"):
+def _unused(paths: list[Path]) -> list[Path]:
+    """Those that no process has open or mapped; none where there is no /proc to tell."""
+    left = {str(path) for path in paths} if os.path.exists("/proc/self/maps") else set()
+    for entry in os.listdir("/proc") if left else []:
         if entry.isdigit():
-            with contextlib.suppress(OSError):  # gone, or another user's, whose files are not ours
-                yield int(entry), Path("/proc", entry, name).read_bytes()
+            left -= _opened(entry) | _mapped(entry)
+    return [Path(path) for path in sorted(left)]
+
+
+# In both: a process that is gone, or another user's, does not use files of this one.
+
+
+def _opened(pid: str) -> set[str]:
+    found = set()
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):  # closed since
+                found.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+    return found
+
+
+def _mapped(pid: str) -> set[str]:
+    with contextlib.suppress(OSError):
+        maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+        return {words[5] for line in maps.splitlines() if len(words := line.split(None, 5)) == 6}
+    return set()
 
 
 class Janitor:

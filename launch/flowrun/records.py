@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ class Failure:
     summary: str = ""  # all there is to say about an error of the user's, such as a misspelt key
     hint: str = ""
     secondary: bool = False  # a consequence of another rank's failure, if there is one
+
+    @property
+    def is_echo(self) -> bool:
+        """Whether it is only the engine's SIGTERM that ended this rank."""
+        return self.secondary and not self.traceback
 
 
 class Records:
@@ -67,11 +72,13 @@ class Records:
         return found
 
     def vanished(self, engine_text: str) -> Failure | None:
-        """The rank whose attendant was killed, as only the engine knows: it names a pid and a signal."""
+        """The rank whose attendant was killed: no record says so, but Hydra names a pid and a signal."""
         pid, number = _HYDRA_PID.search(engine_text), _HYDRA_SIGNAL.search(engine_text)
         for rank, started in self.started.items():
             if pid and number and int(pid[1]) == started["attendant"] and rank not in self.exit:
-                return _from_exit({**started, "exit_code": -int(number[1])})
+                failure = _from_exit({**started, "exit_code": -int(number[1])})
+                doubt = "mpiexec names this rank; it may have been another one, as several were gone at once"
+                return replace(failure, hint=doubt) if len(self.started.keys() - self.exit.keys()) > 1 else failure
         return None
 
 

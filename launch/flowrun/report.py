@@ -57,6 +57,6 @@ def describe_failure(
 
 
 def _fate(failure: Failure | None, root: Failure) -> str:
-    if failure is None or (failure.secondary and not failure.traceback):
+    if failure is None or failure.is_echo:
         return f"ended after rank {root.rank} failed"
     return "the same" if failure.what == root.what else failure.what

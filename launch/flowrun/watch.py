@@ -213,7 +213,7 @@ class _Job:
 
     def _failures(self, engine_code: int) -> list[Failure]:
         failures = self._records.failures()
-        if engine_code and all(failure.secondary for failure in failures):
+        if engine_code and all(failure.is_echo for failure in failures):
             vanished = self._records.vanished(self._engine_log.read_text(errors="replace"))
             failures = [*failures, vanished] if vanished else failures
         return failures

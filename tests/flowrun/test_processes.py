@@ -39,7 +39,12 @@ def test_processes_are_found_by_their_tag(start):
     mine, other = start("job-1"), start("job-10")
     assert processes_of("job-1") == {mine.pid}
     assert processes_of("job-10") == {other.pid}
-    assert processes._from_ps("job-1") == processes._from_proc("job-1") or sys.platform != "linux"
+
+
+def test_processes_are_found_without_proc_too(start):
+    mine, other = start("job-5"), start("job-50")
+    assert processes._from_ps("job-5") == {mine.pid}
+    assert processes._from_ps("job-50") == {other.pid}
 
 
 def test_ending_a_job_leaves_other_jobs_alone(start):
@@ -70,22 +75,26 @@ def test_a_dismissed_janitor_does_nothing(start):
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no /dev/shm on this system")
 def test_only_files_that_nobody_uses_are_removed():
     name = f"mpich_shm_test{os.getpid()}"
-    used, unused, old = (Path("/dev/shm", f"{name}_{word}") for word in ("used", "unused", "old"))
+    mapped, unused, old = (Path("/dev/shm", f"{name}_{word}") for word in ("mapped", "unused", "old"))
+    opened = Path("/tmp", f"hydra_hwloc_xmlfile_test{os.getpid()}")
     since = time.time() - 1
     hold = (
-        f"import mmap, time\nf = open({str(used)!r}, 'r+b')\n"
+        f"import mmap, time\nf = open({str(mapped)!r}, 'r+b')\n"
         "m = mmap.mmap(f.fileno(), 0)\nprint(flush=True)\ntime.sleep(60)"
     )
     try:
-        for path in (used, unused, old):
+        for path in (mapped, unused, old, opened):
             path.write_bytes(b"x" * 4096)
         os.utime(old, (since - 10, since - 10))
         with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as holder:
             holder.stdout.readline()
-            removed = remove_mpich_leftovers(since)
+            with opened.open():
+                remove_mpich_leftovers(since)
+                assert opened.exists()
+            remove_mpich_leftovers(since)
+            assert not opened.exists()
             holder.kill()
-        assert unused in removed
-        assert [path.exists() for path in (used, unused, old)] == [True, False, True]
+        assert [path.exists() for path in (mapped, unused, old)] == [True, False, True]
     finally:
-        for path in (used, unused, old):
+        for path in (mapped, unused, old, opened):
             path.unlink(missing_ok=True)

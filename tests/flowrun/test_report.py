@@ -59,9 +59,9 @@ def test_the_end_of_the_log_is_shown_only_if_it_was_not_yet(tmp_path):
     assert report(root, log_dir=tmp_path, shown=False) == [head, "  two", "  three", *end]
 
 
-def write(folder, rank, kind, **values):
+def write(folder, rank, name, **values):
     record = {"rank": rank, "host": "h", "time": 1.0, "attendant": 100 + rank, **values}
-    (folder / f"rank-{rank:05d}.{kind}.json").write_text(json.dumps(record))
+    (folder / f"rank-{rank:05d}.{name}.json").write_text(json.dumps(record))
 
 
 def test_records_become_failures(tmp_path):
@@ -84,6 +84,12 @@ def test_records_become_failures(tmp_path):
     assert (raised.what, raised.traceback, raised.secondary) == ("KeyError: 'x'", "T", True)
 
 
+def test_what_the_engine_ended_is_told_from_what_failed_on_its_own():
+    assert failure(0, secondary=True).is_echo
+    assert not failure(0, secondary=True, traceback="RankFailed").is_echo
+    assert not failure(0).is_echo
+
+
 def test_a_rank_whose_attendant_was_killed_is_named_by_the_engine(tmp_path):
     for rank in (0, 1):
         write(tmp_path, rank, "started")
@@ -93,4 +99,5 @@ def test_a_rank_whose_attendant_was_killed_is_named_by_the_engine(tmp_path):
     vanished = records.vanished(banner)
     assert vanished is not None
     assert (vanished.rank, vanished.exit_code) == (1, 137)
+    assert "it may have been another one" in vanished.hint
     assert records.vanished("mpiexec: something else") is None

@@ -54,6 +54,9 @@ def test_more_ranks_than_cores_still_get_a_thread():
     assert thread_environment({}, None, local_size=8, cores=2)["OMP_NUM_THREADS"] == "1"
 
 
+WRONG = "class Wrong(Exception): exit_code, summary_only = 2, True\n"
+
+
 class Rank:
     """One rank, started as the local engine does, without flowrun around it."""
 
@@ -79,7 +82,6 @@ def test_a_script_runs_as_python_runs_it(tmp_path):
         "class Thing: pass\n"
         "print(sys.argv[1:], __name__, __file__, __spec__, __package__, beside.VALUE, sys.path[0])\n"
         "print(type(pickle.loads(pickle.dumps(Thing()))) is Thing, sys.modules['__main__'].Thing is Thing)\n"
-        "print(sorted(name for name in globals() if name.startswith('__')))\n"
         "atexit.register(print, 'bye')\n"
         "threading.Timer(0.2, lambda: print('thread', Thing.__name__)).start()\n"
     )
@@ -181,7 +183,7 @@ def test_output_of_c_code_is_captured_even_when_the_rank_fails(tmp_path):
         "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.printf(b'from C')\nprint('from Python')\nraise ValueError\n"
     )
     rank = Rank(tmp_path, "main.py")
-    assert sorted(rank.out.replace("C", "C\n").split("\n")) == ["", "", "from C", "from Python"]
+    assert rank.out in ("from Cfrom Python\n", "from Python\nfrom C")
 
 
 def test_a_missing_module_is_said_without_a_traceback(tmp_path):
@@ -200,7 +202,11 @@ def test_a_module_whose_import_fails_shows_why(tmp_path):
 
 
 def test_the_rank_dies_with_its_attendant(tmp_path):
-    (tmp_path / "main.py").write_text("import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(60)")
+    (tmp_path / "main.py").write_text(
+        "import os, time\n"
+        "while not os.path.exists(os.environ['FLOWRUN_RUN_DIR'] + '/rank-00000.started.json'): time.sleep(0.01)\n"
+        "os.kill(os.getppid(), 9)\ntime.sleep(60)"
+    )
     rank = Rank(tmp_path, "main.py")
     assert rank.code == -9
     pid = rank.record("started")["pid"]
