@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ConfigError(f"--resume continues a training; with mode={recipe.config.mode} give checkpoint=...")
         elif recipe.config.mode == "eval":
             _evaluate(recipe, comm, report)
-        elif _predict(recipe, comm, report):
-            sys.exit(1)
+        else:
+            _predict(recipe, comm, report)
     comm.close()
 
 
@@ -153,10 +152,8 @@ def _evaluate(recipe: Recipe, comm: Communicator, report: Reporter) -> None:
     report.line(f"loss {result.loss:.6f}  accuracy {result.accuracy:.4f}  samples {result.samples}")
 
 
-def _predict(recipe: Recipe, comm: Communicator, report: Reporter) -> int:
+def _predict(recipe: Recipe, comm: Communicator, report: Reporter) -> None:
     assert recipe.config.input is not None
     model = _load_model(recipe, report)
     output = Path(recipe.config.output or "predictions.csv")
-    return predict(
-        model, recipe.eval_pipeline, recipe.classes, Path(recipe.config.input), output, comm, report, recipe.dtype
-    )
+    predict(model, recipe.eval_pipeline, recipe.classes, Path(recipe.config.input), output, comm, report, recipe.dtype)

@@ -28,8 +28,10 @@ def predict(
     comm: Communicator,
     report: Reporter,
     dtype: flow.dtype,
-) -> int:
+) -> None:
     """Write a CSV of file, label and probability for every picture below ``directory``.
+
+    Pictures that cannot be read are listed at the end and stand in the CSV without a label.
 
     Args:
         model: The trained model; put into evaluation mode.
@@ -40,9 +42,6 @@ def predict(
         comm: The ranks that share the work.
         report: Where the lines for the user go.
         dtype: Floating-point type of the model.
-
-    Returns:
-        Number of pictures that could not be read; they are listed, and stand in the CSV without a label.
 
     Raises:
         ConfigError: ``directory`` does not exist or holds no file that looks like a picture.
@@ -69,7 +68,6 @@ def predict(
             report.line(f"unreadable: {line}")
     if len(failures) == len(source):
         raise ConfigError(f"predict: none of the {len(source)} files in {directory} could be read")
-    return len(failures)
 
 
 def _read(
