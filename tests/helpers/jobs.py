@@ -64,10 +64,11 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 def kill_tree(process: subprocess.Popen[str]) -> None:
     """SIGKILL a job's every process at once, as when a machine goes down."""
-    for each in family(process.pid):
+    for each in family(process.pid) if process.poll() is None else []:
         with contextlib.suppress(psutil.NoSuchProcess):
             each.kill()
-    process.communicate()
+    if process.stdout is not None and not process.stdout.closed:
+        process.communicate()
 
 
 def leftovers() -> set[str]:
