@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from flowdata import ConfigError, DataError, ImageFiles, Pipeline, SampleKey, sp
 from flowdist import Communicator
 from flownn.nn import functional as F
 from flowrun.recipe.progress import Reporter
+from flowrun.recipe.run import write_whole
 
 Row = tuple[int, str, str, str]  # position, file, label, probability
 
@@ -98,9 +99,8 @@ def _classify(
 
 def _write(output: Path, rows: Sequence[Row]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    with temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("file", "label", "probability"))
-        writer.writerows(row[1:] for row in rows)
-    os.replace(temporary, output)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(("file", "label", "probability"))
+    writer.writerows(row[1:] for row in rows)
+    write_whole(output, table.getvalue())

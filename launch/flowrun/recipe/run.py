@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from flowdata.records.frames import replace_atomically
 from flowrun.recipe.checkpoint import list_checkpoints
 
 # What may differ between a run and the one that continues it: how fast it goes, never what it computes.
@@ -64,12 +64,7 @@ def _whole_lines(path: Path) -> list[str]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file under a temporary name, fsync and rename it, so that nobody ever sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    replace_atomically(path, lambda file: file.write(text.encode()))
 
 
 def environment(ranks: int) -> dict[str, Any]:
