@@ -7,7 +7,9 @@ from typing import Any
 
 from flownn.ops.axes import axis_of
 
-__all__ = ["adaptive_sizes", "conv_padding", "ntuple", "pad_pairs", "softmax_axis"]
+__all__ = ["Sizes", "adaptive_sizes", "conv_padding", "ntuple", "pad_pairs", "softmax_axis"]
+
+Sizes = int | Sequence[int]  # the same for all spatial dims, or one for each
 
 
 def ntuple(value: Any, n: int, name: str, minimum: int = 0) -> tuple[int, ...]:
