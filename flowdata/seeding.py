@@ -36,6 +36,8 @@ class _NoStream:
     """Stands in for the random stream of a stage that says it draws nothing."""
 
     def __getattr__(self, name: str) -> Never:
+        if name.startswith("__"):  # Python looking for a protocol; no stage draws that way
+            raise AttributeError(name)
         raise RuntimeError(f"rng.{name}: the stage says draws = False, so it was given no random stream")
 
 
