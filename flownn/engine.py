@@ -171,7 +171,7 @@ def _process(
     ready: list[Node] = []
 
     for edge, g in roots:
-        arrived[edge] = g if edge not in arrived else arrived[edge] + g
+        arrived[edge] = g if edge not in arrived else _as_array(arrived[edge] + g)
     for edge in list(arrived):
         if uses[edge]:
             continue
@@ -201,8 +201,7 @@ def _process(
             is_node = isinstance(edge, Node)
             if c is not None:
                 target = edge if is_node else edge.data
-                if isinstance(c, np.generic):
-                    c = np.asarray(c)
+                c = _as_array(c)
                 if c.shape != target.shape:
                     c = _sum_to(c, target.shape, node)
                 if c.dtype != target.dtype:
@@ -214,7 +213,7 @@ def _process(
                     known += c
                     c = None
                 else:
-                    c = arrived[edge] = known + c
+                    c = arrived[edge] = _as_array(known + c)
                     summed.add(edge)
                 del known
             left = uses[edge] = uses[edge] - 1
@@ -279,8 +278,12 @@ def _sum_to(g: Any, shape: tuple[int, ...], node: Node) -> Any:
             f"{node.name}: returned a gradient of shape {tuple(g.shape)} for an input of shape {tuple(shape)}, which "
             "cannot have been broadcast to it"
         )
-    total = g.sum(axis=(*range(extra), *axes), dtype=accumulator(g.dtype))
-    return total.reshape(shape)
+    return _as_array(g.sum(axis=(*range(extra), *axes), dtype=accumulator(g.dtype)).reshape(shape))
+
+
+def _as_array(value: Any) -> Any:
+    """What NumPy computed from 0-dim arrays and returned as a scalar, which cannot be added to in place."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def _call_hooks(hooks: dict[int, Hook], g: Any, name: str) -> Any:

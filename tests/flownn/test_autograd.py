@@ -43,6 +43,13 @@ def parts(xp: Any, x: Any) -> Any:
 seen: list[Any] = []
 
 
+def test_a_0_dim_leaf_gets_the_sum_over_all_its_uses() -> None:
+    x = flow.tensor(2.0, requires_grad=True)
+    (x * 3 + x * 5 + x * 7 + x * 11 + flow.ones(2) * x).sum().backward()
+    assert isinstance(x.grad.data, np.ndarray)
+    assert x.grad.item() == 2 * (3 + 5 + 7 + 11) + 2
+
+
 def test_inputs_by_position_by_name_and_left_out() -> None:
     x, factor = leaf(1, 2), leaf(3, 4)
     for result in (scale_by(x, factor), scale_by(x, factor=factor), scale_by(factor=factor, x=x)):
