@@ -4,13 +4,17 @@ PYTHON ?=
 RUN = $(VENV)/bin/python
 PYTEST_ARGS ?=
 
-.PHONY: quickstart test check soak bench clean
+.PHONY: quickstart test test-gpu check soak bench clean
 
 quickstart: $(VENV)/.quickstart
 	@$(RUN) -m flowdata quickstart $(ARGS)
 
 test: $(VENV)/.test
 	@$(RUN) -m pytest $(PYTEST_ARGS)
+
+# Install CuPy first, with the extra that fits the driver: cuda12 or cuda13.
+test-gpu: $(VENV)/.test
+	@$(RUN) -m pytest -m gpu tests/flownn/test_gpu.py $(PYTEST_ARGS)
 
 check: $(VENV)/.dev
 	$(RUN) -m ruff format --check .
