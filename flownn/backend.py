@@ -152,7 +152,7 @@ def special_functions(xp: ModuleType) -> Any:
 def synchronize() -> None:
     """Wait until all work queued on the current GPU has finished; on the host there is nothing to wait for."""
     cupy = _loaded_cupy()
-    if cupy is not None:
+    if cupy is not None and is_available():
         cupy.cuda.get_current_stream().synchronize()
 
 
