@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeI
 
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
+from flowdata.failures import OnError
 from flowdata.pipeline import LastBatch, Pipeline
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Order, order_from
@@ -79,6 +80,9 @@ class PipelineSection(_Section):
     workers: PositiveInt = 1
     prefetch_batches: PositiveInt = 4
     samples_per_message: PositiveInt = 8
+    on_error: OnError = "raise"
+    quarantine: str | None = None
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
 def load_pipeline(path_or_name: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Pipeline:
@@ -124,6 +128,9 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
             workers=section.workers,
             prefetch_batches=section.prefetch_batches,
             samples_per_message=section.samples_per_message,
+            on_error=section.on_error,
+            quarantine=section.quarantine,
+            max_bad_fraction=section.max_bad_fraction,
         )
         pipeline.output_specs()  # do the stages fit together?
     except ConfigError as error:

@@ -6,7 +6,8 @@ import pickle
 import time
 import weakref
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 
 from flowdata.errors import DataError
 from flowdata.executors.crew import Crew
+from flowdata.executors.rows import without
 from flowdata.executors.serial import PlanCursor
 from flowdata.executors.slots import Lease, SlotLayout
 from flowdata.executors.worker import FAILED, ROW_AND_PID, TASK, Message, unpack_error
+from flowdata.failures import BadSample
 from flowdata.loader import LoaderStats, Position
 from flowdata.sample import Batch, Specs
 from flowdata.sharding import ShardSpec, split_range
@@ -130,9 +133,10 @@ class _FromWorkers(Exception):
 class _Preparing:
     """A batch that workers are filling, or that is full and waits for its turn.
 
-    ``pending`` holds the first row of each chunk that is not finished, ``failure`` the first row that failed, who
-    processed it and the packed exception. A batch that is not ``wanted`` any more only keeps its slot until the
-    workers have let go of it.
+    ``pending`` holds the first row of each chunk that is not finished, ``ragged`` for each row the values that are
+    not in the slot (None for a row that was left out), ``bad`` the reports by chunk, ``failure`` the first row that
+    failed, who processed it and the packed exception. A batch that is not ``wanted`` any more only keeps its slot
+    until the workers have let go of it.
     """
 
     position: Position
@@ -140,7 +144,8 @@ class _Preparing:
     global_size: int
     slot: int | None
     pending: set[int]
-    ragged: list[tuple[Any, ...]]
+    ragged: list[tuple[Any, ...] | None]
+    bad: list[tuple[int, list[BadSample]]] = field(default_factory=list)
     failure: tuple[int, str, bytes] | None = None
     wanted: bool = True
 
@@ -263,8 +268,10 @@ class _Prefetcher:
             if batch.failure is None or row < batch.failure[0]:
                 batch.failure = row, f"worker {worker} (pid {pid})", message.payload[ROW_AND_PID.size :]
         elif message.payload:
-            values = pickle.loads(message.payload)
+            values, bad = pickle.loads(message.payload)
             batch.ragged[message.first : message.first + len(values)] = values
+            if bad:
+                batch.bad.append((message.first, bad))
 
     def _recycle(self, batch: _Preparing) -> None:
         """Free the slot of a batch that nobody wants, once no worker writes into it."""
@@ -276,8 +283,9 @@ class _Prefetcher:
     def _deliver(self, batch: _Preparing) -> Batch:
         size = len(batch.indices)
         arrays: dict[str, Any] = {name: None for name in self._specs}  # in this order
+        kept = np.array([row is not None for row in batch.ragged], np.bool_)
         for column, name in enumerate(self._carried):
-            arrays[name] = [row[column] for row in batch.ragged]
+            arrays[name] = [row[column] for row in batch.ragged if row is not None]
         if batch.slot is None:
             arrays |= {
                 name: np.empty((0, *spec.fixed_shape), spec.dtype) for name, spec in self._specs.items() if spec.fixed
@@ -285,11 +293,16 @@ class _Prefetcher:
         else:
             slot, memory = batch.slot, self.crew.memory
             del self._in_slot[slot]
-            if self._held < self._most_held:
+            if not kept.all():
+                arrays |= without(dict(memory.arrays(memory.slot_bytes(slot), size)), kept)
+                self._free.append(slot)
+            elif self._held < self._most_held:
                 self._held += 1
                 lease = Lease(memory, slot, self._released)
                 arrays |= memory.arrays(np.asarray(lease), size)
             else:
                 arrays |= {name: array.copy() for name, array in memory.arrays(memory.slot_bytes(slot), size)}
                 self._free.append(slot)
-        return Batch(arrays, batch.indices, batch.position.epoch, batch.position.step, batch.global_size)
+        bad = tuple(report for _, reports in sorted(batch.bad, key=itemgetter(0)) for report in reports)
+        indices = batch.indices if kept.all() else batch.indices[kept]
+        return Batch(arrays, indices, batch.position.epoch, batch.position.step, batch.global_size, bad)

@@ -17,8 +17,9 @@ import cloudpickle
 
 from flowdata.errors import WorkerError
 from flowdata.executors import platform
-from flowdata.executors.serial import store
+from flowdata.executors.rows import prepare
 from flowdata.executors.slots import SlotLayout, SlotMemory
+from flowdata.failures import BadSample
 from flowdata.pipeline import Pipeline
 from flowdata.sample import Array, SampleKey
 
@@ -179,7 +180,8 @@ def _work(pipeline: Pipeline, assignment: Assignment) -> None:
             arrays = dict(memory.arrays(memory.slot_bytes(slot), layout.rows))
             rows_of_slot[slot] = [{name: arrays[name][row, ...] for name in arrays} for row in range(layout.rows)]
         epoch, *indices = headers[slot][: 1 + first + count].tolist()
-        ragged: list[tuple[Any, ...]] = []
+        ragged: list[tuple[Any, ...] | None] = []
+        bad: list[BadSample] = []
         message = None
         for row in range(first, first + count):
             if memory.generation != generation:
@@ -187,13 +189,15 @@ def _work(pipeline: Pipeline, assignment: Assignment) -> None:
             memory.set_progress(number, slot, row)
             rows = rows_of_slot[slot][row]
             try:
-                values = store(pipeline.process(SampleKey(epoch, indices[row]), rows), specs, rows)
+                values, report = prepare(pipeline, SampleKey(epoch, indices[row]), specs, rows)
             except BaseException as error:
                 message = Message(FAILED, slot, first, ROW_AND_PID.pack(row, os.getpid()) + pack_error(error))
                 break
-            if carried:
-                ragged.append(tuple(values[name] for name in carried))
+            if report is not None:
+                bad.append(report)
+            ragged.append(None if values is None else tuple(values[name] for name in carried))
         memory.clear_progress(number)
         if message is None:
-            message = Message(DONE, slot, first, pickle.dumps(ragged, protocol=5) if ragged else b"")
+            worth_telling = bad or (carried and ragged)
+            message = Message(DONE, slot, first, pickle.dumps((ragged, bad), protocol=5) if worth_telling else b"")
         message.send(results)
