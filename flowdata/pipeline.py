@@ -53,6 +53,9 @@ class Pipeline:
             sample changes. A mistake in a stage ends the epoch in any case.
         quarantine: File to list skipped and replaced records in, one JSON object a line, see
             :class:`flowdata.failures.BadSample`; without one they are logged.
+        max_worker_restarts: Workers that may die, and be replaced and their samples made again, before it is an error.
+        sample_deadline: Seconds that a worker may take for a sample while the consumer waits; then it is killed, and
+            replaced like any that dies. None for ever.
         max_bad_fraction: Part of a shard's epoch that may be bad before it is an error all the same, 0 to 1.
 
     Raises:
@@ -71,6 +74,8 @@ class Pipeline:
     workers: int = 1
     prefetch_batches: int = 4
     samples_per_message: int = 8
+    max_worker_restarts: int = 3
+    sample_deadline: float | None = None
     on_error: OnError = "raise"
     quarantine: str | os.PathLike[str] | None = None
     max_bad_fraction: float = 0.05
@@ -79,10 +84,15 @@ class Pipeline:
         object.__setattr__(self, "stages", tuple(as_stage(each) for each in self.stages))
         for name, least in {
             "batch_size": 1, "seed": 0, "workers": 1, "prefetch_batches": 1, "samples_per_message": 1,
+            "max_worker_restarts": 0,
         }.items():  # fmt: skip
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}, got {value!r}")
+        if self.sample_deadline is not None and not self.sample_deadline > 0:
+            raise ConfigError(
+                f"pipeline: expected sample_deadline in seconds > 0 or none, got {self.sample_deadline!r}"
+            )
         if not 0 <= self.max_bad_fraction <= 1:
             raise ConfigError(f"pipeline: expected max_bad_fraction from 0 to 1, got {self.max_bad_fraction!r}")
         for name, allowed in {

@@ -19,7 +19,16 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    create_model,
+)
 
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
@@ -80,6 +89,8 @@ class PipelineSection(_Section):
     workers: PositiveInt = 1
     prefetch_batches: PositiveInt = 4
     samples_per_message: PositiveInt = 8
+    max_worker_restarts: NonNegativeInt = 3
+    sample_deadline: PositiveFloat | None = None
     on_error: OnError = "raise"
     quarantine: str | None = None
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -128,6 +139,8 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
             workers=section.workers,
             prefetch_batches=section.prefetch_batches,
             samples_per_message=section.samples_per_message,
+            max_worker_restarts=section.max_worker_restarts,
+            sample_deadline=section.sample_deadline,
             on_error=section.on_error,
             quarantine=section.quarantine,
             max_bad_fraction=section.max_bad_fraction,

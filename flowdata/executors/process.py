@@ -27,6 +27,8 @@ from flowdata.sharding import ShardSpec, split_range
 if TYPE_CHECKING:
     from flowdata.pipeline import Pipeline
 
+_SEARCH_S = 0.2  # far longer than a message is on its way; only a worker's death is followed by such a wait
+
 
 class ProcessExecutor:
     """Prepare batches in worker processes, ``prefetch_batches`` ahead, and deliver them in order.
@@ -101,11 +103,14 @@ class ProcessExecutor:
     def _wait(self, prefetcher: _Prefetcher) -> None:
         start = time.perf_counter()
         try:
+            prefetcher.crew.begin_to_wait()
             while not prefetcher.is_due():
                 self._only_waiting = True
-                prefetcher.crew.wait()
+                prefetcher.crew.wait(prefetcher.patience)
                 self._only_waiting = False
                 prefetcher.receive()
+                if self._pipeline.sample_deadline is not None:
+                    prefetcher.crew.end_stuck(self._pipeline.sample_deadline)
         finally:
             self._stats.wait_seconds += time.perf_counter() - start
 
@@ -157,6 +162,37 @@ class _Preparing:
         return all(first > self.failure[0] for first in self.pending)
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A chunk of a batch."""
+
+    batch: _Preparing
+    first: int
+    count: int
+
+
+class _Search:
+    """Which tasks nobody has had for a while: a message, or a claim, may only be on its way."""
+
+    def __init__(self) -> None:
+        self.deaths = 0  # up to which the search has come to its end
+        self._after = 0
+        self._since: dict[int, float] = {}
+        self._clean_since: float | None = None
+
+    def look(self, missing: set[int], deaths: int) -> list[int]:
+        """The tickets that were missing in every look for ``_SEARCH_S`` seconds; ends after as long without any."""
+        now = time.monotonic()
+        self._since = {ticket: self._since.get(ticket, now) for ticket in missing}
+        if missing or deaths != self._after:
+            self._after, self._clean_since = deaths, None
+        elif self._clean_since is None:
+            self._clean_since = now
+        elif now - self._clean_since > _SEARCH_S:
+            self.deaths, self._clean_since = deaths, None
+        return [ticket for ticket, since in self._since.items() if now - since > _SEARCH_S]
+
+
 class _Prefetcher:
     """The cycle of slots: free, being filled by the crew, held by the consumer, free."""
 
@@ -171,7 +207,10 @@ class _Prefetcher:
         self._free = list(range(slots))
         self._released: deque[int] = deque()  # slots whose batches died, in whatever thread
         self._queue: deque[_Preparing] = deque()
-        self._in_slot: dict[int, _Preparing] = {}
+        self._tasks: dict[int, _Task] = {}  # by ticket; sent or unsent, not answered
+        self._ticket = 0
+        self._deadline = pipeline.sample_deadline
+        self._search = _Search()
         largest = pipeline.batch_size
         if pipeline.last_batch != "wrap":
             largest = min(largest, len(pipeline.source))
@@ -208,13 +247,15 @@ class _Prefetcher:
         """Make ``position`` the next batch."""
         if position == self.position:
             return
-        self.crew.memory.generation += 1
-        for task in self.crew.unsent:
-            slot, first, _, _ = TASK.unpack(task)
-            self._in_slot[slot].pending.discard(first)
-        self.crew.unsent.clear()
         for each in self._queue:
             each.wanted = False
+            if each.slot is not None:
+                for first in each.pending:
+                    self.crew.memory.set_ticket(each.slot, first, 0)
+        for packed in self.crew.unsent:
+            self._finish(TASK.unpack(packed)[-1])
+        self.crew.unsent.clear()
+        for each in self._queue:
             self._recycle(each)
         self._queue.clear()
         self._cursor.position = position
@@ -232,7 +273,57 @@ class _Prefetcher:
             raise _FromWorkers(error) from None
         for worker, message in received:
             self._note(worker, message)
+        for ticket in self.crew.lost:
+            self._send_again(ticket)
+        self.crew.lost.clear()
+        if self.crew.replaced > self._search.deaths:
+            self._find_lost()
         self._hand_out()
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds to wait for a message before something has to be looked at."""
+        times = [self._deadline / 4] if self._deadline is not None else []
+        if self.crew.replaced > self._search.deaths:
+            times.append(_SEARCH_S / 4)
+        return min(times, default=None)
+
+    def _find_lost(self) -> None:
+        """After a death: give away again what is neither in the pipe, nor claimed, nor answered.
+
+        A worker claims a task right after it has read it; one that dies in between takes the task with it. Tasks are
+        read in the order of their tickets, so those in the pipe are the last ones.
+        """
+        claimed = self.crew.claims()
+        unsent = {TASK.unpack(packed)[-1] for packed in self.crew.unsent}
+        sent = sorted(self._tasks.keys() - unsent)
+        taken = sent[: max(0, len(sent) - self.crew.in_pipe())]
+        for ticket in self._search.look({*taken} - claimed, self.crew.replaced):
+            self._send_again(ticket)
+
+    def _send_again(self, ticket: int) -> None:
+        """Give a task that was lost to another worker, under a new ticket."""
+        if (task := self._tasks.get(ticket)) is None:
+            return  # it was answered before
+        if not task.batch.wanted:
+            self._finish(ticket)
+            self._recycle(task.batch)
+            return
+        del self._tasks[ticket]
+        self.crew.send([self._new_task(task)])
+
+    def _new_task(self, task: _Task) -> bytes:
+        assert task.batch.slot is not None, "a task is for a batch in a slot"
+        self._ticket += 1
+        self._tasks[self._ticket] = task
+        self.crew.memory.set_ticket(task.batch.slot, task.first, self._ticket)
+        return TASK.pack(task.batch.slot, task.first, task.count, self._ticket)
+
+    def _finish(self, ticket: int) -> _Task | None:
+        task = self._tasks.pop(ticket, None)
+        if task is not None:
+            task.batch.pending.discard(task.first)
+        return task
 
     def _hand_out(self) -> None:
         """Start batches while there are free slots and fewer than ``prefetch_batches`` are on their way."""
@@ -247,20 +338,18 @@ class _Prefetcher:
             if size == 0:
                 continue
             batch.slot = slot = self._free.pop()
-            self._in_slot[slot] = batch
-            memory = self.crew.memory
-            header = memory.header(slot)
+            header = self.crew.memory.header(slot)
             header[0] = position.epoch
             header[1 : 1 + size] = indices
             chunks = range(0, size, self._chunk)
             batch.pending.update(chunks)
-            self.crew.send(
-                [TASK.pack(slot, first, min(self._chunk, size - first), memory.generation) for first in chunks]
-            )
+            self.crew.send([self._new_task(_Task(batch, first, min(self._chunk, size - first))) for first in chunks])
 
     def _note(self, worker: int, message: Message) -> None:
-        batch = self._in_slot[message.slot]
-        batch.pending.discard(message.first)
+        task = self._finish(message.ticket)
+        if task is None:
+            return  # somebody else did it meanwhile
+        batch = task.batch
         if not batch.wanted:
             self._recycle(batch)
         elif message.kind == FAILED:
@@ -269,14 +358,13 @@ class _Prefetcher:
                 batch.failure = row, f"worker {worker} (pid {pid})", message.payload[ROW_AND_PID.size :]
         elif message.payload:
             values, bad = pickle.loads(message.payload)
-            batch.ragged[message.first : message.first + len(values)] = values
+            batch.ragged[task.first : task.first + len(values)] = values
             if bad:
-                batch.bad.append((message.first, bad))
+                batch.bad.append((task.first, bad))
 
     def _recycle(self, batch: _Preparing) -> None:
         """Free the slot of a batch that nobody wants, once no worker writes into it."""
         if batch.slot is not None and not batch.pending:
-            del self._in_slot[batch.slot]
             self._free.append(batch.slot)
             batch.slot = None
 
@@ -292,7 +380,6 @@ class _Prefetcher:
             }
         else:
             slot, memory = batch.slot, self.crew.memory
-            del self._in_slot[slot]
             if not kept.all():
                 arrays |= without(dict(memory.arrays(memory.slot_bytes(slot), size)), kept)
                 self._free.append(slot)
