@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -81,7 +82,7 @@ def _of_difference(
         warnings.warn(
             f"{name}: input {tuple(x.shape)} and target {tuple(target.shape)} differ in shape and are broadcast, "
             "which is rarely meant; give them the same shape",
-            stacklevel=5,  # past the op: what called the function, or the module's forward
+            stacklevel=_level_of_user(),
         )
     (wide_x, wide_target), dtype, count = operands(name, x, target)
     difference = wide_x - wide_target
@@ -91,6 +92,14 @@ def _of_difference(
         return grad, lambda: -grad
 
     return reduced(losses(difference), reduction, count).astype(dtype, copy=False), vjp
+
+
+def _level_of_user() -> int:
+    """How many calls above the one that asks the first code outside this package is."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "flownn":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 # ---------------------------------------------------------------- binary cross entropy
