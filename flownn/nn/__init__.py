@@ -19,6 +19,7 @@ from flownn.nn.modules.loss.elementwise import (
     KLDivLoss,
     L1Loss,
     MSELoss,
+    PoissonNLLLoss,
     SmoothL1Loss,
 )
 from flownn.nn.modules.module import Module
@@ -84,6 +85,7 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "PoissonNLLLoss",
     "ReLU",
     "ReflectionPad2d",
     "ReplicationPad2d",

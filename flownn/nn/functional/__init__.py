@@ -15,6 +15,7 @@ from flownn.nn.functional.loss import (
     margin_ranking_loss,
     mse_loss,
     nll_loss,
+    poisson_nll_loss,
     smooth_l1_loss,
     triplet_margin_loss,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "normalize",
     "pad",
     "pairwise_distance",
+    "poisson_nll_loss",
     "relu",
     "smooth_l1_loss",
     "softmax",

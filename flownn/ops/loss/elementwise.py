@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Callable
@@ -20,6 +21,7 @@ __all__ = [
     "kl_div",
     "l1_loss",
     "mse_loss",
+    "poisson_nll_loss",
     "smooth_l1_loss",
 ]
 
@@ -78,12 +80,7 @@ def _of_difference(
 ) -> Any:
     """A loss that is a function of ``x - target``, with the derivative of that function."""
     check_reduction(name, reduction)
-    if x.shape != target.shape:
-        warnings.warn(
-            f"{name}: input {tuple(x.shape)} and target {tuple(target.shape)} differ in shape and are broadcast, "
-            "which is rarely meant; give them the same shape",
-            stacklevel=_level_of_user(),
-        )
+    _warn_of_shapes(name, x, target)
     (wide_x, wide_target), dtype, count = operands(name, x, target)
     difference = wide_x - wide_target
 
@@ -92,6 +89,15 @@ def _of_difference(
         return grad, lambda: -grad
 
     return reduced(losses(difference), reduction, count).astype(dtype, copy=False), vjp
+
+
+def _warn_of_shapes(name: str, x: Array, target: Array) -> None:
+    if x.shape != target.shape:
+        warnings.warn(
+            f"{name}: input {tuple(x.shape)} and target {tuple(target.shape)} differ in shape and are broadcast, "
+            "which is rarely meant; give them the same shape",
+            stacklevel=_level_of_user(),
+        )
 
 
 def _level_of_user() -> int:
@@ -231,5 +237,40 @@ def kl_div(xp: Any, x: Array, target: Array, *, reduction: str, log_target: bool
             xp.where(counts, -probability * seed, 0),
             lambda: xp.where(counts, (probability if log_target else 1) * (log_p - wide + 1) * seed, 0),
         )
+
+    return reduced(losses, reduction, count).astype(dtype, copy=False), vjp
+
+
+@op(quiet_floats=True)
+def poisson_nll_loss(
+    xp: Any, x: Array, target: Array, *, reduction: str, log_input: bool, full: bool, eps: float
+) -> Any:
+    """``rate - target * log(rate)`` for x the logarithm of the rate, or the rate itself, to which ``eps`` is added.
+
+    ``full`` adds Stirling's approximation of ``log(target!)`` where the target is above 1.
+    """
+    name = "PoissonNLLLoss"
+    check_reduction(name, reduction)
+    _warn_of_shapes(name, x, target)
+    inputs, dtype, count = operands(name, x, target)
+    wide, goal = xp.broadcast_arrays(*inputs)
+    rate = xp.exp(wide) if log_input else wide
+    losses = rate - goal * (wide if log_input else xp.log(wide + eps))
+    if full:
+        large = xp.where(goal > 1, goal, 1)
+        stirling = large * xp.log(large) - large + 0.5 * xp.log(2 * math.pi * large)
+        losses = losses + xp.where(goal > 1, stirling, 0)
+
+    def vjp(g: Array) -> Any:
+        seed = spread(g.astype(wide.dtype, copy=False), reduction, count)
+
+        def grad_target() -> Any:
+            slope = -(wide if log_input else xp.log(wide + eps))
+            if full:
+                large = xp.where(goal > 1, goal, 1)
+                slope = slope + xp.where(goal > 1, xp.log(large) + 0.5 / large, 0)
+            return seed * slope
+
+        return lambda: seed * (xp.exp(wide) - goal if log_input else 1 - goal / (wide + eps)), grad_target
 
     return reduced(losses, reduction, count).astype(dtype, copy=False), vjp

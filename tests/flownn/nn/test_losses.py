@@ -33,6 +33,7 @@ CALLS = [
     ("huber_loss(x, y, 'none', 0.5)", "HuberLoss('none', 0.5)(x, y)"),
     ("binary_cross_entropy(p, q, w)", "BCELoss(w)(p, q)"),
     ("binary_cross_entropy_with_logits(x, q, w, pos_weight=w)", "BCEWithLogitsLoss(w, pos_weight=w)(x, q)"),
+    ("poisson_nll_loss(p, q, False, True)", "PoissonNLLLoss(False, True)(p, q)"),
     ("kl_div(x, q, reduction='batchmean')", "KLDivLoss('batchmean')(x, q)"),
     ("kl_div(x, y, log_target=True)", "KLDivLoss(log_target=True)(x, y)"),
     ("margin_ranking_loss(x, y, s, 0.5)", "MarginRankingLoss(0.5)(x, y, s)"),

@@ -38,6 +38,8 @@ LOSSES: list[Any] = [
     ("BCELoss(w, reduction=r)", (CHANCES, GOALS)),
     ("BCEWithLogitsLoss(reduction=r)", (SCORES, GOALS)),
     ("BCEWithLogitsLoss(w, reduction=r, pos_weight=w)", (SCORES, GOALS)),
+    ("PoissonNLLLoss(reduction=r)", (SCORES, 4 * GOALS)),
+    ("PoissonNLLLoss(False, True, eps=1e-3, reduction=r)", (CHANCES, 4 * GOALS)),
     ("KLDivLoss(reduction=r)", (SCORES, GOALS)),
     ("KLDivLoss(reduction=r, log_target=True)", (SCORES, OTHERS)),
     ("MarginRankingLoss(0.4, reduction=r)", (SCORES, OTHERS, SIGNS)),
@@ -88,8 +90,8 @@ def test_text_state_results_and_gradients(text: str, arrays: Any, reduction: str
 
 FUNCTIONS = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cross_entropy", "ctc_loss",
-    "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss", "nll_loss", "normalize", "smooth_l1_loss",
-    "triplet_margin_loss",
+    "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss", "nll_loss", "normalize", "poisson_nll_loss",
+    "smooth_l1_loss", "triplet_margin_loss",
 ]  # fmt: skip
 LEFT_OUT = {"l1_loss": ["weight"], "mse_loss": ["weight"], "huber_loss": ["weight"], "normalize": ["out"]}
 
