@@ -167,25 +167,27 @@ def binary_cross_entropy_with_logits(
         name, x, target, one if weight is None else weight, one if pos_weight is None else pos_weight
     )
 
-    def parts() -> tuple[Any, Any]:
-        """-log(s), and what it is multiplied with beside the ``(1 - target) * x`` that is left of the other term."""
-        return xp.maximum(-wide, 0) + xp.log1p(xp.exp(-abs(wide))), 1 + (positive - 1) * goal
+    def surprises() -> tuple[Any, Any]:
+        """``-log(s)`` and ``-log(1 - s)``, each exact also where it is tiny."""
+        rest = xp.log1p(xp.exp(-abs(wide)))
+        return xp.maximum(-wide, 0) + rest, xp.maximum(wide, 0) + rest
 
-    surprise, share = parts()
-    losses = (1 - goal) * wide + share * surprise
+    def losses() -> Any:
+        of_one, of_zero = surprises()
+        return positive * goal * of_one + (1 - goal) * of_zero
 
     def vjp(g: Array) -> Any:
         seed = spread(g.astype(wide.dtype, copy=False), reduction, count)
-        surprise, share = parts()
-        slope = (1 - goal) - share * -xp.expm1(-surprise)
+        of_one, of_zero = surprises()
+        slope = (1 - goal) * xp.exp(-of_one) - positive * goal * xp.exp(-of_zero)
         return (
             seed * factor * slope,
-            lambda: seed * factor * ((positive - 1) * surprise - wide),
-            lambda: None if weight is None else seed * ((1 - goal) * wide + share * surprise),
-            lambda: None if pos_weight is None else seed * factor * goal * surprise,
+            lambda: seed * factor * (positive * of_one - of_zero),
+            lambda: None if weight is None else seed * losses(),
+            lambda: None if pos_weight is None else seed * factor * goal * of_one,
         )
 
-    return reduced(losses * factor, reduction, count).astype(dtype, copy=False), vjp
+    return reduced(losses() * factor, reduction, count).astype(dtype, copy=False), vjp
 
 
 def _check_binary(name: str, x: Array, target: Array, **weights: Array | None) -> None:

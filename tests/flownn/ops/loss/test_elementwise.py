@@ -290,10 +290,17 @@ class TestBinaryCrossEntropy:
         expected = torch.nn.functional.binary_cross_entropy_with_logits(
             t, torch.tensor(target), pos_weight=torch.tensor(3, dtype=t.dtype), reduction="none"
         )
-        np.testing.assert_allclose(loss.data, expected.detach().numpy(), rtol=1e-6, atol=1e-40)
+        np.testing.assert_allclose(loss.data, expected.detach().numpy(), rtol=1e-6, atol=1e-7)
         loss.sum().backward()
         expected.sum().backward()
         np.testing.assert_allclose(x.grad.data, t.grad.numpy(), rtol=1e-6, atol=1e-7)
+
+    def test_small_losses_of_scores_keep_their_digits(self) -> None:
+        x = wrap(np.array([-30, 30], np.float32), requires_grad=True)
+        loss = binary_cross_entropy_with_logits(x, np.array([0, 1], np.float32), reduction="none")
+        np.testing.assert_allclose(loss.data, math.exp(-30), rtol=1e-6)
+        loss.sum().backward()
+        np.testing.assert_allclose(x.grad.data, [math.exp(-30), -math.exp(-30)], rtol=1e-5)
 
 
 class TestDivergence:
