@@ -225,7 +225,7 @@ def test_long_inputs_keep_their_digits_in_float32() -> None:
         results.append((loss.data, x.grad.data))
     (loss, gradient), (exact_loss, exact_gradient) = results
     np.testing.assert_allclose(loss, exact_loss, rtol=1e-6)
-    np.testing.assert_allclose(gradient, exact_gradient, atol=1e-3)
+    np.testing.assert_allclose(gradient, exact_gradient, atol=1e-4)  # unscaled sums are off by 3e-4
 
 
 def test_the_gradient_is_that_of_any_log_probabilities() -> None:
