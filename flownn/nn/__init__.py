@@ -9,7 +9,19 @@ from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
 from flownn.nn.modules.dropout import Dropout
 from flownn.nn.modules.flatten import Flatten
 from flownn.nn.modules.linear import Identity, Linear
-from flownn.nn.modules.loss import CrossEntropyLoss, NLLLoss
+from flownn.nn.modules.loss.classes import CombinedMarginLoss, CrossEntropyLoss, NLLLoss
+from flownn.nn.modules.loss.ctc import CTCLoss
+from flownn.nn.modules.loss.distance import CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss
+from flownn.nn.modules.loss.elementwise import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    PoissonNLLLoss,
+    SmoothL1Loss,
+)
 from flownn.nn.modules.module import Module
 from flownn.nn.modules.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from flownn.nn.modules.pad import (
@@ -40,21 +52,31 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "BCELoss",
+    "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "CTCLoss",
+    "CombinedMarginLoss",
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
+    "HuberLoss",
     "Identity",
+    "KLDivLoss",
+    "L1Loss",
     "Linear",
     "LogSoftmax",
+    "MSELoss",
+    "MarginRankingLoss",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
@@ -63,11 +85,14 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "PoissonNLLLoss",
     "ReLU",
     "ReflectionPad2d",
     "ReplicationPad2d",
     "Sequential",
+    "SmoothL1Loss",
     "Softmax",
+    "TripletMarginLoss",
     "ZeroPad2d",
     "functional",
     "init",
