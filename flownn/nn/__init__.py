@@ -37,6 +37,8 @@ from flownn.nn.modules.pad import (
     ReplicationPad2d,
     ZeroPad2d,
 )
+from flownn.nn.modules.pixelshuffle import PixelShufflev2 as PixelShuffle
+from flownn.nn.modules.pixelshuffle import PixelUnshuffle
 from flownn.nn.modules.pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -48,6 +50,7 @@ from flownn.nn.modules.pool import (
     MaxPool2d,
     MaxPool3d,
 )
+from flownn.nn.modules.resample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from flownn.nn.modules.softmax import LogSoftmax, Softmax, Softmin
 from flownn.nn.parameter import Parameter
 
@@ -94,6 +97,8 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ReLU",
     "ReLU6",
     "ReflectionPad2d",
@@ -108,6 +113,9 @@ __all__ = [
     "Softsign",
     "Tanh",
     "Threshold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad2d",
     "functional",
     "init",

@@ -33,6 +33,7 @@ from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import dropout
 from flownn.nn.functional.norm import batch_norm
 from flownn.nn.functional.padding import pad
+from flownn.nn.functional.pixelshuffle import pixel_shuffle, pixel_unshuffle
 from flownn.nn.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -44,6 +45,7 @@ from flownn.nn.functional.pool import (
     max_pool2d,
     max_pool3d,
 )
+from flownn.nn.functional.resample import interpolate
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -66,6 +68,7 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "interpolate",
     "leaky_relu",
     "linear",
     "log_softmax",
@@ -76,6 +79,8 @@ __all__ = [
     "mish",
     "nll_loss",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "relu",
     "relu6",
