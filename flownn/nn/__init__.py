@@ -23,7 +23,9 @@ from flownn.nn.modules.activation import (
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
 from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
 from flownn.nn.modules.dropout import Dropout
+from flownn.nn.modules.embedding import Embedding
 from flownn.nn.modules.flatten import Flatten
+from flownn.nn.modules.fused import FusedMLP
 from flownn.nn.modules.hard_activation import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU6, Softshrink, Threshold
 from flownn.nn.modules.linear import Identity, Linear
 from flownn.nn.modules.loss import CrossEntropyLoss, NLLLoss
@@ -77,7 +79,9 @@ __all__ = [
     "Conv3d",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
     "Flatten",
+    "FusedMLP",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",

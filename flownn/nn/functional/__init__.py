@@ -28,6 +28,7 @@ from flownn.nn.functional.activation import (
     threshold,
 )
 from flownn.nn.functional.conv import conv1d, conv2d, conv3d
+from flownn.nn.functional.embedding import embedding, one_hot
 from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import dropout
@@ -62,6 +63,7 @@ __all__ = [
     "cross_entropy",
     "dropout",
     "elu",
+    "embedding",
     "gelu",
     "glu",
     "hardshrink",
@@ -78,6 +80,7 @@ __all__ = [
     "max_pool3d",
     "mish",
     "nll_loss",
+    "one_hot",
     "pad",
     "pixel_shuffle",
     "pixel_unshuffle",
