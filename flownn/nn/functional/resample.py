@@ -69,8 +69,9 @@ def interpolate(
         ShapeError: the input has a number of dims that the mode is not for, or a size would be 0.
 
     Reference:
-        ``torch.nn.functional.interpolate`` without ``antialias``. A dim that keeps its size is copied in the modes
-        "nearest" and linear, whatever the factor.
+        ``torch.nn.functional.interpolate`` without ``antialias``. As there for images, a dim that keeps its size is
+        copied in the linear modes and in "nearest", and doubled in "nearest", whatever the factor; for sequences and
+        volumes PyTorch's "nearest" does so in the gradient only.
 
     >>> import flownn as flow
     >>> interpolate(flow.tensor([[[1.0, 2.0]]]), scale_factor=2, mode="linear")

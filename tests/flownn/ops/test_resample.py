@@ -166,7 +166,13 @@ def test_what_is_refused(options: Any, error: Any, message: str) -> None:
         F.interpolate(IMAGE, **options)
 
 
-def test_the_op_refuses_shapes() -> None:
+def test_the_op_refuses_modes_and_shapes() -> None:
+    with pytest.raises(
+        ValueError, match="resample: expected a mode of nearest, nearest-exact, linear, cubic, got 'are"
+    ):
+        resample(IMAGE, size=(3, 3), mode="area")
+    with pytest.raises(ValueError, match="got 'nearest', align_corners=True"):
+        resample(IMAGE, size=(3, 3), mode="nearest", align_corners=True)
     with pytest.raises(ShapeError, match=r"resample: expected input \(N, C, W\) and sizes of at least 1"):
         resample(IMAGE, size=(3,), mode="nearest")
     with pytest.raises(ShapeError, match=r"got shape \(1, 1, 0\) and size \(3,\)"):
