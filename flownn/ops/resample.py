@@ -15,8 +15,6 @@ from flownn.kernels.channels import compute_dtype
 
 __all__ = ["resample"]
 
-_CUBIC_A = -0.75  # the free parameter of Keys' kernel, as in PyTorch and OpenCV
-
 
 class _Table(NamedTuple):
     """How every new position of a dim is made: the sum of ``weights[k] * old[places[k]]``; both are (taps, new)."""
@@ -34,24 +32,26 @@ def resample(
     mode: str,
     align_corners: bool = False,
     scale: Sequence[float | None] | None = None,
+    antialias: bool = False,
 ) -> Any:
     """Bring x (N, C, *spatial) to (N, C, *size), one dim after the other.
 
     Mode "nearest" takes the old position at or before the new one's start, "nearest-exact" the one at its centre,
     "linear" weights the two around it, "cubic" four (Keys, 1981); beyond the border the border's value counts.
     Positions are aligned by the outer edges of the first and last, with ``align_corners`` by their centres. ``scale``
-    is the ratio of new to old positions where it is not that of the sizes; the centres do without it.
+    is the ratio of new to old positions where it is not that of the sizes; the centres do without it. ``antialias``
+    widens the weights where positions become fewer, so that every old one counts.
 
     Raises:
-        ValueError: another mode, or ``align_corners`` in the "nearest" modes.
+        ValueError: another mode, or ``align_corners`` or ``antialias`` in the "nearest" modes.
         ShapeError: another number of dims, or a spatial dim without positions.
         DtypeError: the input is not floating point, nor uint8 in the "nearest" modes.
     """
     is_weighted = mode in ("linear", "cubic")
-    if mode not in _TAPS or (align_corners and not is_weighted):
-        raise ValueError(
-            f"resample: expected a mode of {', '.join(_TAPS)}, got {mode!r}, align_corners={align_corners}"
-        )
+    if mode not in _TAPS:
+        raise ValueError(f"resample: expected a mode of {', '.join(_TAPS)}, got {mode!r}")
+    if (align_corners or antialias) and not is_weighted:
+        raise ValueError(f"resample: align_corners and antialias are for the modes linear and cubic, got {mode!r}")
     n = len(size)
     if x.ndim != n + 2 or min(*x.shape[2:], *size) < 1:
         raise ShapeError(
@@ -62,7 +62,7 @@ def resample(
     # Which position is nearest is decided in the precision in which PyTorch decides it.
     kind = np.float64 if is_weighted or dtype == np.float64 else np.float32
     setups = [
-        (mode, old, new, ratio, align_corners, kind)
+        (mode, old, new, ratio, align_corners, antialias, kind)
         for old, new, ratio in zip(x.shape[2:], size, scale or (None,) * n, strict=True)
     ]
 
@@ -95,8 +95,14 @@ def _combined(xp: Any, image: Array, axis: int, table: _Table) -> Any:
 
 
 @lru_cache(maxsize=128)
-def _table(adjoint: bool, mode: str, old: int, new: int, ratio: float | None, align_corners: bool, kind: Any) -> _Table:
-    taps = _TAPS[mode](_positions(mode, old, new, ratio, align_corners, kind), old)
+def _table(
+    adjoint: bool, mode: str, old: int, new: int, ratio: float | None, align_corners: bool, antialias: bool, kind: Any
+) -> _Table:
+    """What makes the new positions of a dim from the old ones; or its adjoint, from new ones to old."""
+    if antialias:
+        taps = _antialiased(mode, old, new, ratio, align_corners)
+    else:
+        taps = _TAPS[mode](_positions(mode, old, new, ratio, align_corners, kind), old)
     target = np.broadcast_to(np.arange(new), (len(taps), new)).ravel()
     source, weight = (np.concatenate(each) for each in zip(*taps, strict=True))
     source = np.clip(source, 0, old - 1).astype(np.int64)
@@ -157,16 +163,41 @@ def _linear(position: Array, old: int) -> _Taps:
 
 def _cubic(position: Array, old: int) -> _Taps:
     before = np.floor(position)
-    return [(before + offset, _keys(abs(position - before - offset))) for offset in (-1, 0, 1, 2)]
+    return [(before + offset, _keys(abs(position - before - offset), -0.75)) for offset in (-1, 0, 1, 2)]
 
 
-def _keys(distance: Array) -> Array:
-    """Keys' kernel: the weight of a value at this distance, up to 2."""
-    a, d = _CUBIC_A, distance
+def _keys(distance: Array, a: float) -> Array:
+    """Keys' kernel with the free parameter ``a``: the weight of a value at this distance, 0 from 2 on."""
+    d = np.minimum(distance, 2)
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
     weight: Array = np.where(d <= 1, near, far)
     return weight
+
+
+def _antialiased(mode: str, old: int, new: int, ratio: float | None, align_corners: bool) -> _Taps:
+    """Kernels as wide as the distance of the new positions, cut off at the border; their weights sum to 1.
+
+    As in PyTorch, ``align_corners`` changes that distance only, Keys' parameter is that of Pillow, and a dim that
+    keeps its size is copied.
+    """
+    if align_corners:
+        step = (old - 1) / (new - 1) if new > 1 else 0.0
+    else:
+        step = 1 / ratio if ratio and new != old else old / new
+    width = max(step, 1.0)
+    radius = width * (1 if mode == "linear" else 2)
+    centre = (np.arange(new) + 0.5) * step
+    first = np.maximum(np.floor(centre - radius + 0.5), 0)
+    last = np.minimum(np.floor(centre + radius + 0.5), old)
+    taps = []
+    for offset in range(int((last - first).max())):
+        source = first + offset
+        distance = abs(source + 0.5 - centre) / width
+        weight = np.maximum(1 - distance, 0) if mode == "linear" else _keys(distance, -0.5)
+        taps.append((source, np.where(source < last, weight, 0)))
+    total = sum(weight for _, weight in taps)
+    return [(source, weight / total) for source, weight in taps]
 
 
 _TAPS: dict[str, Callable[[Array, int], _Taps]] = {
