@@ -28,7 +28,7 @@ from flownn.nn.functional.activation import (
     threshold,
 )
 from flownn.nn.functional.conv import conv1d, conv2d, conv3d
-from flownn.nn.functional.embedding import embedding, one_hot
+from flownn.nn.functional.lookup import embedding, one_hot
 from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import dropout
