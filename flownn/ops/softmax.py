@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from flownn.autograd import op
 from flownn.kernels.channels import compute_dtype
+from flownn.ops.elementwise import negative
 
-__all__ = ["log_softmax", "log_softmax_of", "softmax"]
+if TYPE_CHECKING:
+    from flownn.tensor import Tensor
+
+__all__ = ["log_softmax", "log_softmax_of", "softmax", "softmin"]
 
 
 @op(quiet_floats=True)
@@ -23,6 +27,11 @@ def softmax(xp: Any, x: NDArray[Any], *, axis: int) -> Any:
         return ((weighted - y * weighted.sum(axis=along, keepdims=True)).astype(x.dtype, copy=False),)
 
     return y.astype(x.dtype, copy=False), vjp
+
+
+def softmin(x: Tensor, *, axis: int) -> Tensor:
+    """The softmax of ``-x`` along ``axis``: the smallest element gets the largest share."""
+    return softmax(negative(x), axis=axis)
 
 
 @op(quiet_floats=True)

@@ -1,8 +1,35 @@
 """The layers' arithmetic as functions of tensors, without modules to hold the parameters."""
 
-from flownn.nn.functional.activation import log_softmax, relu, softmax
+from flownn.nn.functional.activation import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    logsigmoid,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softmin,
+    softplus,
+    softshrink,
+    softsign,
+    tanh,
+    threshold,
+)
 from flownn.nn.functional.conv import conv1d, conv2d, conv3d
 from flownn.nn.functional.distance import cosine_similarity, normalize, pairwise_distance
+from flownn.nn.functional.lookup import embedding, one_hot
 from flownn.nn.functional.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -23,6 +50,7 @@ from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import dropout
 from flownn.nn.functional.norm import batch_norm
 from flownn.nn.functional.padding import pad
+from flownn.nn.functional.pixelshuffle import pixel_shuffle, pixel_unshuffle
 from flownn.nn.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -34,6 +62,7 @@ from flownn.nn.functional.pool import (
     max_pool2d,
     max_pool3d,
 )
+from flownn.nn.functional.resample import interpolate
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -45,6 +74,7 @@ __all__ = [
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "celu",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -53,23 +83,49 @@ __all__ = [
     "cross_entropy",
     "ctc_loss",
     "dropout",
+    "elu",
+    "embedding",
+    "gelu",
+    "glu",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
     "huber_loss",
+    "interpolate",
     "kl_div",
     "l1_loss",
+    "leaky_relu",
     "linear",
     "log_softmax",
+    "logsigmoid",
     "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "mish",
     "mse_loss",
     "nll_loss",
     "normalize",
+    "one_hot",
     "pad",
     "pairwise_distance",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
+    "prelu",
     "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
     "smooth_l1_loss",
     "softmax",
+    "softmin",
+    "softplus",
+    "softshrink",
+    "softsign",
+    "tanh",
+    "threshold",
     "triplet_margin_loss",
 ]
