@@ -5,7 +5,7 @@ from typing import Any
 from flownn.nn import functional, init, utils
 from flownn.nn.modules.activation import LogSoftmax, ReLU, Softmax
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
-from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
+from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from flownn.nn.modules.dropout import Dropout
 from flownn.nn.modules.flatten import Flatten
 from flownn.nn.modules.linear import Identity, Linear
@@ -49,6 +49,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",

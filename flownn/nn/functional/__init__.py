@@ -1,7 +1,14 @@
 """The layers' arithmetic as functions of tensors, without modules to hold the parameters."""
 
 from flownn.nn.functional.activation import log_softmax, relu, softmax
-from flownn.nn.functional.conv import conv1d, conv2d, conv3d
+from flownn.nn.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import dropout
@@ -30,6 +37,9 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cross_entropy",
     "dropout",
     "linear",
