@@ -59,8 +59,8 @@ class _ConvNd(Module):
         self.groups = groups
         self.padding_mode = padding_mode
         self._pad_pairs = conv_padding(self.padding, self.kernel_size, self.stride, self.dilation, name)
-        channels = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
-        self.weight = empty_parameter(*channels, *self.kernel_size)
+        leading = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
+        self.weight = empty_parameter(*leading, *self.kernel_size)
         self.register_parameter("bias", empty_parameter(out_channels) if bias else None)
         self.reset_parameters()
 

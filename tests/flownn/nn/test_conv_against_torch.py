@@ -77,7 +77,7 @@ def test_output_size_chooses_between_the_sizes_that_the_stride_leaves_open(size:
 @pytest.mark.parametrize("size", [(8, 12), (11, 12), (9,), (1, 2, 3, 9, 12)])
 def test_other_output_sizes_are_refused_as_in_pytorch(size: Any) -> None:
     ours, theirs = pair("ConvTranspose2d(2, 3, 3, stride=(2, 3), padding=(1, 2))")
-    with pytest.raises(ValueError, match="output.size"):
+    with pytest.raises(ValueError, match=r"output.size"):
         theirs(torch.zeros(1, 2, 5, 5, dtype=torch.float64), output_size=size)
     with pytest.raises(
         ValueError, match=r"ConvTranspose2d: expected an output_size of 2 sizes from \(9, 11\) to \(10, 13\)"
