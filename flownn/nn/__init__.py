@@ -8,10 +8,21 @@ from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
 from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from flownn.nn.modules.dropout import Dropout
 from flownn.nn.modules.flatten import Flatten
+from flownn.nn.modules.layer_norm import GroupNorm, LayerNorm, RMSNorm
 from flownn.nn.modules.linear import Identity, Linear
 from flownn.nn.modules.loss import CrossEntropyLoss, NLLLoss
 from flownn.nn.modules.module import Module
-from flownn.nn.modules.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from flownn.nn.modules.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    FusedBatchNorm1d,
+    FusedBatchNorm2d,
+    FusedBatchNorm3d,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+)
 from flownn.nn.modules.pad import (
     ConstantPad1d,
     ConstantPad2d,
@@ -55,7 +66,15 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
+    "FusedBatchNorm1d",
+    "FusedBatchNorm2d",
+    "FusedBatchNorm3d",
+    "GroupNorm",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
     "Linear",
     "LogSoftmax",
     "MaxPool1d",
@@ -66,6 +85,7 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "RMSNorm",
     "ReLU",
     "ReflectionPad2d",
     "ReplicationPad2d",

@@ -12,7 +12,14 @@ from flownn.nn.functional.conv import (
 from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import dropout
-from flownn.nn.functional.norm import batch_norm
+from flownn.nn.functional.norm import (
+    batch_norm,
+    fused_batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from flownn.nn.functional.padding import pad
 from flownn.nn.functional.pool import (
     adaptive_avg_pool1d,
@@ -42,6 +49,10 @@ __all__ = [
     "conv_transpose3d",
     "cross_entropy",
     "dropout",
+    "fused_batch_norm",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
     "linear",
     "log_softmax",
     "max_pool1d",
@@ -50,5 +61,6 @@ __all__ = [
     "nll_loss",
     "pad",
     "relu",
+    "rms_norm",
     "softmax",
 ]
