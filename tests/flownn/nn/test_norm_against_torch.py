@@ -126,6 +126,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:input.s size at dim=1 does not match:UserWarning")
 @pytest.mark.parametrize(("text", "shape"), REFUSED, ids=lambda value: str(value).replace(" ", ""))
 def test_what_pytorch_refuses_is_refused(text: str, shape: Any) -> None:
     for library, zeros, error in ((torch.nn, torch.zeros, (ValueError, RuntimeError)), (nn, flow.zeros, ValueError)):

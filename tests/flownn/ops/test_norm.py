@@ -8,8 +8,8 @@ import pytest
 
 from flownn.autograd import memory_owner, wrap
 from flownn.errors import DtypeError, ShapeError
-from flownn.overwritten import _saved_arrays
 from flownn.ops.norm import batch_norm, fused_batch_norm
+from flownn.overwritten import _saved_arrays
 from tests.helpers.op_cases import QUESTIONS, OpCase, name_of
 
 SHAPES = [(5, 3), (4, 3, 5), (4, 3, 2, 5), (2, 3, 2, 3, 4)]
@@ -145,13 +145,16 @@ def test_half_precision_input_with_float32_parameters() -> None:
     np.testing.assert_array_equal(y, wide.astype(np.float16))
 
 
-def test_fused_saves_its_input_and_its_result_alone() -> None:
-    x = np.moveaxis(np.random.default_rng(5).standard_normal((2, 8, 8, 3)).astype(np.float32), -1, 1)
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_fused_saves_its_input_and_its_result_alone(channels_last: bool, dtype: str) -> None:
+    shape = (2, 8, 8, 3) if channels_last else (2, 3, 8, 8)
+    x = np.random.default_rng(5).standard_normal(shape).astype(dtype)
+    x = np.moveaxis(x, -1, 1) if channels_last else x
     y = fused_batch_norm(wrap(x, requires_grad=True), x, use_batch_statistics=True, momentum=0.1, eps=1e-5)
     assert y.grad_fn is not None
-    large = [array for array in _saved_arrays(y.grad_fn.vjp) if array.size >= x.size]
-    assert large
-    assert all(memory_owner(array) in (memory_owner(x), memory_owner(y.data)) for array in large)
+    saved = {id(memory_owner(array)) for array in _saved_arrays(y.grad_fn.vjp) if array.size >= x.size}
+    assert saved == {id(memory_owner(x)), id(memory_owner(y.data))}
 
 
 def test_fused_rectifies_in_half_precision_and_wants_an_addend_like_the_input() -> None:
