@@ -91,6 +91,7 @@ __all__ = [
     "ReplicationPad2d",
     "Sequential",
     "Softmax",
+    "SyncBatchNorm",
     "ZeroPad2d",
     "functional",
     "init",
@@ -98,10 +99,14 @@ __all__ = [
     "utils",
 ]
 
+# What needs flowdist, which those who train on one rank need not load.
+_ON_FIRST_USE = {"SyncBatchNorm": "flownn.nn.modules.sync_batchnorm", "parallel": "flownn.nn.parallel"}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "parallel":  # on first use: it alone needs flowdist
+    if name in _ON_FIRST_USE:
         import importlib
 
-        return importlib.import_module("flownn.nn.parallel")
+        module = importlib.import_module(_ON_FIRST_USE[name])
+        return getattr(module, name, module)
     raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")

@@ -146,10 +146,6 @@ def _normalize_groups(
             along_x = over_group(dots if scale is None else dots * scale) * inverse**2
             channel_affine(xp, centered, [("multiply", along_x), ("add", along_one)], out=centered)
             back[block] = channel_affine(xp, grad, [("multiply", factor)]) - centered
-        return (
-            from_image(xp, back, x),
-            None if weight is None else grad_weight.astype(weight.dtype),
-            None if bias is None else grad_bias.astype(bias.dtype),
-        )
+        return from_image(xp, back, x), grad_weight, grad_bias
 
     return from_image(xp, y, x), vjp, (mean, variance)

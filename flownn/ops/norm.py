@@ -170,11 +170,7 @@ def normalize_channels(
             back += grad
             return from_image(xp, channel_affine(xp, back, [("subtract", along_one), ("multiply", scale)], out=back), x)
 
-        return (
-            grad_x,
-            lambda: None if weight is None else (grad_dot * inverse).astype(weight.dtype),
-            lambda: None if bias is None else grad_sum.astype(bias.dtype),
-        )
+        return grad_x, grad_dot * inverse, grad_sum
 
     return result, gradients
 
