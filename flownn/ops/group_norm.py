@@ -133,10 +133,8 @@ def _normalize_groups(
         grad_weight, grad_bias = xp.zeros(channels), xp.zeros(channels)
         for block in blocks:
             inverse = 1 / xp.sqrt(variance[block] + eps)
-            grad, centered = (
-                wide(grad_image, block),
-                channel_affine(xp, wide(image, block), [("subtract", mean[block])]),
-            )
+            grad = wide(grad_image, block)
+            centered = channel_affine(xp, wide(image, block), [("subtract", mean[block])])
             sums, dots = channel_sum(xp, grad, keep=1), channel_dot(xp, grad, centered, keep=1) * inverse
             grad_weight += dots.sum(axis=0)
             grad_bias += sums.sum(axis=0)

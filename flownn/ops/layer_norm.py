@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from flownn.autograd import op
 from flownn.errors import ShapeError
 from flownn.kernels.blocks import cache_blocks
-from flownn.kernels.channels import check_parameters, compute_dtype
+from flownn.kernels.channels import channel_sum, check_parameters, compute_dtype
 
 __all__ = ["layer_norm", "rms_norm"]
 
@@ -113,9 +113,9 @@ def _normalize_rows(
             normal = centered(block) * inverse[block]
             product = grad * normal
             if shift is not None:
-                grad_bias += grad.sum(axis=0)
+                grad_bias += channel_sum(xp, grad[None])
             if scale is not None:
-                grad_weight += product.sum(axis=0)
+                grad_weight += channel_sum(xp, product[None])
                 grad = grad * scale
                 product *= scale
             # d/dx of the mean and the variance: what is left is orthogonal to 1 and to x.

@@ -72,8 +72,8 @@ class SyncBatchNorm(_BatchNorm):
     def convert_sync_batchnorm(cls, module: Module, comm: Communicator | None = None) -> Module:
         """Put layers of this class in the place of all `BatchNorm1d`, ``2d`` and ``3d`` in ``module``.
 
-        They share the parameters and buffers of those they replace. Convert before an optimizer or a data-parallel
-        wrapper takes the parameters, or after: they stay the same.
+        They share the parameters and buffers of those they replace, so an optimizer may have these already. Hooks on a
+        replaced layer are gone with it.
 
         Args:
             module: A batch norm, or whatever contains some; changed in place.
