@@ -21,12 +21,13 @@ from flownn.nn.modules.activation import (
     Tanh,
 )
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
-from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
+from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from flownn.nn.modules.dropout import Dropout
 from flownn.nn.modules.embedding import Embedding
 from flownn.nn.modules.flatten import Flatten
 from flownn.nn.modules.fused import FusedMLP
 from flownn.nn.modules.hard_activation import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU6, Softshrink, Threshold
+from flownn.nn.modules.layer_norm import GroupNorm, LayerNorm, RMSNorm
 from flownn.nn.modules.linear import Identity, Linear
 from flownn.nn.modules.loss.classes import CombinedMarginLoss, CrossEntropyLoss, NLLLoss
 from flownn.nn.modules.loss.ctc import CTCLoss
@@ -42,7 +43,17 @@ from flownn.nn.modules.loss.elementwise import (
     SmoothL1Loss,
 )
 from flownn.nn.modules.module import Module
-from flownn.nn.modules.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from flownn.nn.modules.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    FusedBatchNorm1d,
+    FusedBatchNorm2d,
+    FusedBatchNorm3d,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+)
 from flownn.nn.modules.pad import (
     ConstantPad1d,
     ConstantPad2d,
@@ -93,20 +104,31 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
     "Flatten",
+    "FusedBatchNorm1d",
+    "FusedBatchNorm2d",
+    "FusedBatchNorm3d",
     "FusedMLP",
+    "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSigmoid",
@@ -126,6 +148,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "ReflectionPad2d",
@@ -139,6 +162,7 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SyncBatchNorm",
     "Tanh",
     "Threshold",
     "TripletMarginLoss",
@@ -152,10 +176,14 @@ __all__ = [
     "utils",
 ]
 
+# What needs flowdist, which those who train on one rank need not load.
+_ON_FIRST_USE = {"SyncBatchNorm": "flownn.nn.modules.sync_batchnorm", "parallel": "flownn.nn.parallel"}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "parallel":  # on first use: it alone needs flowdist
+    if name in _ON_FIRST_USE:
         import importlib
 
-        return importlib.import_module("flownn.nn.parallel")
+        module = importlib.import_module(_ON_FIRST_USE[name])
+        return getattr(module, name, module)
     raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")

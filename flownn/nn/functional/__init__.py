@@ -27,7 +27,14 @@ from flownn.nn.functional.activation import (
     tanh,
     threshold,
 )
-from flownn.nn.functional.conv import conv1d, conv2d, conv3d
+from flownn.nn.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from flownn.nn.functional.distance import cosine_similarity, normalize, pairwise_distance
 from flownn.nn.functional.lookup import embedding, one_hot
 from flownn.nn.functional.loss import (
@@ -48,7 +55,14 @@ from flownn.nn.functional.loss import (
 )
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import dropout
-from flownn.nn.functional.norm import batch_norm
+from flownn.nn.functional.norm import (
+    batch_norm,
+    fused_batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from flownn.nn.functional.padding import pad
 from flownn.nn.functional.pixelshuffle import pixel_shuffle, pixel_unshuffle
 from flownn.nn.functional.pool import (
@@ -78,6 +92,9 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
@@ -85,16 +102,20 @@ __all__ = [
     "dropout",
     "elu",
     "embedding",
+    "fused_batch_norm",
     "gelu",
     "glu",
+    "group_norm",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "huber_loss",
+    "instance_norm",
     "interpolate",
     "kl_div",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
@@ -116,6 +137,7 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
     "selu",
     "sigmoid",
     "silu",
