@@ -288,6 +288,7 @@ __all__ = [
     "ones_like",
     "optim",
     "permute",
+    "placement",
     "pow",
     "power",
     "prod",
@@ -305,6 +306,7 @@ __all__ = [
     "round",
     "rsqrt",
     "save",
+    "sbp",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
@@ -338,13 +340,21 @@ __all__ = [
     "zeros_like",
 ]
 
-_SUBMODULES = ("models", "nn", "optim")
-_LAZY = {"load": "serialize", "save": "serialize"}
+# resolved on first use: a module, or a name in a module
+_LAZY = {
+    "load": ("flownn.serialize", "load"),
+    "models": ("flownn.models", ""),
+    "nn": ("flownn.nn", ""),
+    "optim": ("flownn.optim", ""),
+    "placement": ("flowdist.placement", "Placement"),
+    "save": ("flownn.serialize", "save"),
+    "sbp": ("flowdist.sbp", ""),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found
