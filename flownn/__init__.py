@@ -46,8 +46,10 @@ from flownn.dtypes import (
     int64,
     long,
     promote_types,
+    record,
     set_default_dtype,
     short,
+    tensor_buffer,
     uint8,
 )
 from flownn.dtypes import bool_ as bool
@@ -300,6 +302,7 @@ __all__ = [
     "randn_like",
     "randperm",
     "reciprocal",
+    "record",
     "relu",
     "remainder",
     "reshape",
@@ -327,6 +330,7 @@ __all__ = [
     "tan",
     "tanh",
     "tensor",
+    "tensor_buffer",
     "transpose",
     "true_divide",
     "trunc",
