@@ -1,5 +1,6 @@
 """Modules, parameters and their initial values."""
 
+import importlib
 from typing import Any
 
 from flownn.nn import functional, init, utils
@@ -43,12 +44,14 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "CoinFlip",
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "CropMirrorNormalize",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
@@ -62,6 +65,13 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "NLLLoss",
+    "OFRecordBytesDecoder",
+    "OFRecordImageDecoder",
+    "OFRecordImageDecoderRandomCrop",
+    "OFRecordRawDecoder",
+    "OFRecordReader",
+    "OfrecordRawDecoder",
+    "OfrecordReader",
     "Parameter",
     "ReLU",
     "ReflectionPad2d",
@@ -76,9 +86,23 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "parallel":  # on first use: it alone needs flowdist
-        import importlib
+# Resolved on first use: `parallel` alone needs flowdist, and these modules need the image and record libraries.
+_DATA = (
+    "CoinFlip",
+    "CropMirrorNormalize",
+    "OFRecordBytesDecoder",
+    "OFRecordImageDecoder",
+    "OFRecordImageDecoderRandomCrop",
+    "OFRecordRawDecoder",
+    "OFRecordReader",
+    "OfrecordRawDecoder",
+    "OfrecordReader",
+)
 
+
+def __getattr__(name: str) -> Any:
+    if name == "parallel":
         return importlib.import_module("flownn.nn.parallel")
+    if name in _DATA:
+        return getattr(importlib.import_module("flownn.nn.modules.data"), name)
     raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")

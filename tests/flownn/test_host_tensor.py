@@ -47,7 +47,7 @@ def test_a_buffer_tensor_lists_its_arrays():
     assert type(found) is list
     assert all(one is other for one, other in zip(found, ARRAYS, strict=True))
     assert repr(tensor) == "tensor([uint8 (2, 3), float32 (0,), float64 (4,)], dtype=flownn.tensor_buffer)"
-    assert not (tensor.is_cuda or tensor.requires_grad or tensor.is_floating_point())
+    assert not any((tensor.is_cuda, tensor.requires_grad, tensor.is_floating_point()))
     assert tensor.is_leaf
     assert tensor.type() == "flownn.tensor_buffer"
 
@@ -66,17 +66,18 @@ def test_long_ones_are_shortened():
 
 @pytest.mark.parametrize("tensor", [buffers(), records()], ids=["tensor_buffer", "record"])
 @pytest.mark.parametrize("compute", [
-    lambda x: x + 1, lambda x: 2 * x, lambda x: -x, lambda x: x == x, lambda x: x + x, lambda x: x.sum(), lambda x: x[0],
-    lambda x: x.reshape(1, -1), lambda x: list(x), lambda x: x.add_(1), lambda x: flow.cat([x, x]), lambda x: flow.relu(x),
+    lambda x: x + 1, lambda x: 2 * x, lambda x: -x, lambda x: x == x, lambda x: x + x, lambda x: x.sum(),
+    lambda x: x[0], lambda x: x.reshape(1, -1), lambda x: list(x), lambda x: x.add_(1), lambda x: flow.cat([x, x]),
+    lambda x: flow.relu(x), lambda x: x.requires_grad_(),
     lambda x: flow.tensor(x), lambda x: x.item(), lambda x: x.tolist(), lambda x: x.clone(), lambda x: np.asarray(x),
     lambda x: flow.ones(2) + x, lambda x: np.ones(2) * x, lambda x: x.backward(), lambda x: flow.zeros_like(x),
     lambda x: x.float(), lambda x: x.to(flow.uint8), lambda x: x.to(flow.ones(1)), lambda x: x.contiguous(),
-    lambda x: copy.deepcopy(x), lambda x: flow.nn.Linear(1, 1)(x), lambda x: memoryview(x.data), lambda x: x.nbytes,
+    lambda x: copy.deepcopy(x), lambda x: flow.nn.Linear(1, 1)(x)
 ])  # fmt: skip
 def test_nothing_computes_with_them(tensor, compute):
     with pytest.raises(
-        (DtypeError, GradientError, AttributeError),
-        match=r"type flownn\.|cannot become|no array can have|gradient|nbytes",
+        (DtypeError, GradientError),
+        match=r"type flownn\.|cannot become|no array can have|gradient",
     ):
         compute(tensor)
 
