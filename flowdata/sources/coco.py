@@ -163,7 +163,7 @@ class COCOSource:
         first, last = index.objects[image : image + 2]
         points, point_index = index.segments(image)
         values = {
-            "image": np.frombuffer(content, np.uint8),
+            "image": np.frombuffer(bytearray(content), np.uint8),  # the caller's own
             "image_id": index.image_ids[image],
             "image_size": index.sizes[image].copy(),
             "gt_bbox": index.boxes[first:last].copy(),

@@ -44,6 +44,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "COCOReader",
     "CoinFlip",
     "ConstantPad1d",
     "ConstantPad2d",
@@ -88,6 +89,7 @@ __all__ = [
 
 # Resolved on first use: `parallel` alone needs flowdist, and these modules need the image and record libraries.
 _DATA = (
+    "COCOReader",
     "CoinFlip",
     "CropMirrorNormalize",
     "OFRecordBytesDecoder",

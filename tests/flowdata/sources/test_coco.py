@@ -4,16 +4,18 @@ import pickle
 import random
 import time
 
+import cv2
 import numpy as np
 import pytest
 
 from flowdata import codec
 from flowdata.errors import ConfigError, RecordError
 from flowdata.pipeline import Pipeline
-from flowdata.pipeline_config import pipeline_from
+from flowdata.pipeline_config import load_pipeline, pipeline_from
 from flowdata.sample import SampleKey
 from flowdata.sources.coco import COCOSource, build_index
 from flowdata.sources.order import Shuffled
+from flowdata.stages.decode import ImageDecoder
 from tests.helpers.coco import random_tree, write_coco
 
 
@@ -290,6 +292,47 @@ def test_a_pipeline_reads_every_image_once(tmp_path):
                 np.testing.assert_array_equal(batch["image_size"][row], codec.image_size(batch["image"][row].tobytes()))
                 seen.append(id)
     assert sorted(seen) == sorted(expected)
+
+
+COCO_YAML = """
+source:
+  coco: {{annotation_file: {file}, image_dir: {folder}, remove_images_without_annotations: false}}
+order: shuffled
+seed: 1
+batch_size: 5
+executor: process
+stages:
+  - image_decoder: {{color_space: BGR}}
+  - resize: {{size: [12, 10]}}
+"""
+
+
+def test_a_yaml_pipeline_decodes_the_images(tmp_path):
+    tree = random_tree(random.Random(4))
+    file, folder = write_coco(tmp_path, tree)
+    (tmp_path / "coco.yaml").write_text(COCO_YAML.format(file=file, folder=folder))
+    names = {row["id"]: row["file_name"] for row in tree["images"]}
+    with load_pipeline(tmp_path / "coco.yaml").loader() as loader:
+        ids = []
+        for batch in loader:
+            for id, image in zip(batch["image_id"].tolist(), batch["image"], strict=True):
+                decoded = codec.decode((folder / names[id]).read_bytes(), "BGR")
+                np.testing.assert_array_equal(image, cv2.resize(decoded, (10, 12)))
+                ids.append(id)
+    assert sorted(ids) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "sections", [{}, {"coco": {"annotation_file": "a", "image_dir": "b"}, "ofrecord": {"dir": "c"}}]
+)
+def test_yaml_names_one_source(sections):
+    with pytest.raises(ConfigError, match="source: expected one source, ofrecord or coco"):
+        pipeline_from({"source": sections, "batch_size": 1})
+
+
+def test_a_sample_without_bytes_is_no_file():
+    with pytest.raises(ConfigError, match="image_decoder: expected encoded: 'gt_label' to be uint8"):
+        ImageDecoder(encoded="gt_label").output_spec(COCOSource("a", "b").output_spec())
 
 
 def test_it_pickles_without_its_content_and_knows_itself_again(tmp_path):
