@@ -81,13 +81,14 @@ __all__ = [
     "Softmax",
     "ZeroPad2d",
     "functional",
+    "image",
     "init",
     "parallel",
     "utils",
 ]
 
 
-# Resolved on first use: `parallel` alone needs flowdist, and these modules need the image and record libraries.
+# Resolved on first use: `parallel` alone needs flowdist; these and `image` need the image and record libraries.
 _DATA = (
     "COCOReader",
     "CoinFlip",
@@ -103,8 +104,8 @@ _DATA = (
 
 
 def __getattr__(name: str) -> Any:
-    if name == "parallel":
-        return importlib.import_module("flownn.nn.parallel")
+    if name in ("image", "parallel"):
+        return importlib.import_module(f"flownn.nn.{name}")
     if name in _DATA:
         return getattr(importlib.import_module("flownn.nn.modules.data"), name)
     raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")
