@@ -33,6 +33,7 @@ from flownn.creation import (
 )
 from flownn.dtypes import (
     bfloat16,
+    char,
     double,
     dtype,
     float16,
@@ -197,6 +198,7 @@ __all__ = [
     "broadcast_to",
     "cat",
     "ceil",
+    "char",
     "chunk",
     "clamp",
     "clone",
