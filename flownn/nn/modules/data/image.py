@@ -104,8 +104,8 @@ class CropMirrorNormalize(Module):
     Shape:
         Input uint8 (N, H, W, C), or (N,) of type `flownn.tensor_buffer` with elements uint8 (height, width, C);
         ``mirror`` (N,) integers, not 0 where to mirror, or None. Output (N, C, h, w) or, for NHWC, (N, h, w, C), with
-        h = crop_h and w = crop_w, or of an array the smaller one of them and its own size. An array may be on a GPU, with
-        ``mirror`` beside it; the result stays there.
+        h = crop_h and w = crop_w, or of an array the smaller one of them and its own size. An array may be on a GPU,
+        with ``mirror`` beside it; the result stays there.
 
     Raises:
         ValueError: an argument is out of range.

@@ -34,8 +34,8 @@ class OFRecordReader(Module):
     """Read batches of records from a directory of OFRecord part files, without end.
 
     A batch is always full: where an epoch ends it goes on with the first records of the next. Part files
-    ``<prefix><number>`` are split over the ranks of the job, consecutive ones to each rank, the first ranks get one more.
-    All files are checked when the module is made. Records are read in the call; see `flownn.nn.modules.data`.
+    ``<prefix><number>`` are split over the ranks of the job: consecutive ones to each rank, one more to the first
+    ranks. All files are checked when the module is made. Records are read in the call; see `flownn.nn.modules.data`.
 
     Args:
         ofrecord_dir: Directory of the part files. It is not listed: exactly ``data_part_num`` names are expected.
@@ -101,7 +101,8 @@ class OFRecordReader(Module):
         if parts < shard.count:
             raise ValueError(
                 f"OFRecordReader: expected at least one part file for each of {shard.count} ranks, got data_part_num "
-                f"{parts}; write the data set as more parts, or give all ranks the same data with shard=flowdata.ShardSpec()"
+                f"{parts}; write the data set as more parts, or let all ranks read everything with "
+                "shard=flowdata.ShardSpec()"
             )
         self.batch_size = check_count("OFRecordReader", "batch_size", batch_size)
         buffer_size = check_count("OFRecordReader", "shuffle_buffer_size", shuffle_buffer_size)
@@ -169,7 +170,7 @@ class OFRecordRawDecoder(_Decoder):
         name: Without effect, deprecated.
 
     Shape:
-        Input (N,) of type `flownn.record`; output (N, \\*shape).
+        Input (N,) of type `flownn.record`; output (N, ...), the dots being ``shape``.
 
     Raises:
         ValueError: ``dtype`` or ``shape`` is not one of the possible ones.

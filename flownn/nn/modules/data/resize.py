@@ -110,8 +110,9 @@ class ImageResize(Module):
     >>> _ = flowdata.write_parts(folder.name, [{"encoded": file}], parts=1)
     >>> read = flow.nn.OFRecordReader(folder.name, part_name_suffix_length=5)
     >>> pictures = flow.nn.OFRecordImageDecoder("encoded")(read())
-    >>> flow.nn.image.Resize(8, keep_aspect_ratio=True)(pictures)
-    (tensor([uint8 (8, 12, 3)], dtype=flownn.tensor_buffer), tensor([[2., 2.]], dtype=flownn.float32), tensor([[12,  8]], dtype=flownn.int32))
+    >>> resized, scale, new_size = flow.nn.image.Resize(8, keep_aspect_ratio=True)(pictures)
+    >>> resized, scale.tolist(), new_size.tolist()
+    (tensor([uint8 (8, 12, 3)], dtype=flownn.tensor_buffer), [[2.0, 2.0]], [[12, 8]])
     >>> folder.cleanup()
     """
 
