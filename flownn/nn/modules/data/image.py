@@ -204,15 +204,18 @@ class CropMirrorNormalize(Module):
         if not isinstance(input, Tensor) or input.dtype is not dtypes.uint8:
             got = input.dtype if isinstance(input, Tensor) else type(input).__name__
             raise DtypeError(f"{name}: expected images of type flownn.uint8 or flownn.tensor_buffer, got {got}")
-        if input.ndim != 4 or input.shape[3] != self.channels:
-            raise ShapeError(f"{name}: expected input (N, H, W, {self.channels}), got shape {tuple(input.shape)}")
+        if input.ndim != 4 or input.shape[3] != self.channels or not all(input.shape[1:3]):
+            raise ShapeError(
+                f"{name}: expected input (N, H, W, {self.channels}) with H and W of 1 or more, got shape "
+                f"{tuple(input.shape)}"
+            )
         return input.shape[1], input.shape[2]
 
 
 def _check_mirror(mirror: Any, count: int) -> None:
     if mirror is None:
         return
-    if not isinstance(mirror, Tensor) or mirror.is_floating_point():
+    if not isinstance(mirror, Tensor) or isinstance(mirror, HostTensor) or mirror.is_floating_point():
         got = mirror.dtype if isinstance(mirror, Tensor) else type(mirror).__name__
         raise DtypeError(f"CropMirrorNormalize: expected mirror as a tensor of integers, got {got}")
     if tuple(mirror.shape) != (count,):
