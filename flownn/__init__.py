@@ -346,21 +346,17 @@ __all__ = [
     "zeros_like",
 ]
 
-# resolved on first use: a module, or a name in a module
-_LAZY = {
-    "load": ("flownn.serialize", "load"),
-    "models": ("flownn.models", ""),
-    "nn": ("flownn.nn", ""),
-    "optim": ("flownn.optim", ""),
-    "placement": ("flowdist.placement", "Placement"),
-    "save": ("flownn.serialize", "save"),
-    "sbp": ("flowdist.sbp", ""),
-}
+_SUBMODULES = ("models", "nn", "optim")
+_LAZY = {"load": "serialize", "save": "serialize"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _LAZY[name]
-    found = importlib.import_module(module)
-    return getattr(found, attribute) if attribute else found
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name == "placement":  # on first use, as all that needs flowdist
+        return importlib.import_module("flowdist.placement").Placement
+    if name == "sbp":
+        return importlib.import_module("flowdist.sbp")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
