@@ -33,6 +33,7 @@ from flownn.creation import (
 )
 from flownn.dtypes import (
     bfloat16,
+    char,
     double,
     dtype,
     float16,
@@ -46,8 +47,10 @@ from flownn.dtypes import (
     int64,
     long,
     promote_types,
+    record,
     set_default_dtype,
     short,
+    tensor_buffer,
     uint8,
 )
 from flownn.dtypes import bool_ as bool
@@ -208,6 +211,7 @@ __all__ = [
     "cat",
     "ceil",
     "celu",
+    "char",
     "chunk",
     "clamp",
     "clone",
@@ -306,6 +310,7 @@ __all__ = [
     "permute",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "placement",
     "pow",
     "power",
     "prelu",
@@ -318,6 +323,7 @@ __all__ = [
     "randn_like",
     "randperm",
     "reciprocal",
+    "record",
     "relu",
     "remainder",
     "reshape",
@@ -325,6 +331,7 @@ __all__ = [
     "rsqrt",
     "save",
     "selu",
+    "sbp",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
@@ -347,6 +354,7 @@ __all__ = [
     "tanh",
     "tensor",
     "threshold",
+    "tensor_buffer",
     "transpose",
     "true_divide",
     "trunc",
@@ -381,4 +389,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _LAZY:
         return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name == "placement":  # on first use, as all that needs flowdist
+        return importlib.import_module("flowdist.placement").Placement
+    if name == "sbp":
+        return importlib.import_module("flowdist.sbp")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """Modules, parameters and their initial values."""
 
+import importlib
 from typing import Any
 
 from flownn.nn import functional, init, utils
@@ -98,6 +99,8 @@ __all__ = [
     "BatchNorm3d",
     "CTCLoss",
     "CombinedMarginLoss",
+    "COCOReader",
+    "CoinFlip",
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
@@ -108,6 +111,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "CosineEmbeddingLoss",
+    "CropMirrorNormalize",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
@@ -144,6 +148,13 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "PReLU",
+    "OFRecordBytesDecoder",
+    "OFRecordImageDecoder",
+    "OFRecordImageDecoderRandomCrop",
+    "OFRecordRawDecoder",
+    "OFRecordReader",
+    "OfrecordRawDecoder",
+    "OfrecordReader",
     "Parameter",
     "PixelShuffle",
     "PixelUnshuffle",
@@ -171,6 +182,7 @@ __all__ = [
     "UpsamplingNearest2d",
     "ZeroPad2d",
     "functional",
+    "image",
     "init",
     "parallel",
     "utils",
@@ -186,4 +198,24 @@ def __getattr__(name: str) -> Any:
 
         module = importlib.import_module(_ON_FIRST_USE[name])
         return getattr(module, name, module)
+# Resolved on first use: `parallel` alone needs flowdist; these and `image` need the image and record libraries.
+_DATA = (
+    "COCOReader",
+    "CoinFlip",
+    "CropMirrorNormalize",
+    "OFRecordBytesDecoder",
+    "OFRecordImageDecoder",
+    "OFRecordImageDecoderRandomCrop",
+    "OFRecordRawDecoder",
+    "OFRecordReader",
+    "OfrecordRawDecoder",
+    "OfrecordReader",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("image", "parallel"):
+        return importlib.import_module(f"flownn.nn.{name}")
+    if name in _DATA:
+        return getattr(importlib.import_module("flownn.nn.modules.data"), name)
     raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")
