@@ -97,10 +97,10 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
-    "CTCLoss",
-    "CombinedMarginLoss",
     "COCOReader",
+    "CTCLoss",
     "CoinFlip",
+    "CombinedMarginLoss",
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
@@ -147,7 +147,6 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "NLLLoss",
-    "PReLU",
     "OFRecordBytesDecoder",
     "OFRecordImageDecoder",
     "OFRecordImageDecoderRandomCrop",
@@ -155,6 +154,7 @@ __all__ = [
     "OFRecordReader",
     "OfrecordRawDecoder",
     "OfrecordReader",
+    "PReLU",
     "Parameter",
     "PixelShuffle",
     "PixelUnshuffle",
@@ -188,34 +188,27 @@ __all__ = [
     "utils",
 ]
 
-# What needs flowdist, which those who train on one rank need not load.
-_ON_FIRST_USE = {"SyncBatchNorm": "flownn.nn.modules.sync_batchnorm", "parallel": "flownn.nn.parallel"}
+# Resolved on first use, by the module that holds them: they need flowdist, or flowdata and its image and record
+# libraries, which those who train on one rank or read no records need not load.
+_ON_FIRST_USE = {
+    "COCOReader": "modules.data",
+    "CoinFlip": "modules.data",
+    "CropMirrorNormalize": "modules.data",
+    "OFRecordBytesDecoder": "modules.data",
+    "OFRecordImageDecoder": "modules.data",
+    "OFRecordImageDecoderRandomCrop": "modules.data",
+    "OFRecordRawDecoder": "modules.data",
+    "OFRecordReader": "modules.data",
+    "OfrecordRawDecoder": "modules.data",
+    "OfrecordReader": "modules.data",
+    "SyncBatchNorm": "modules.sync_batchnorm",
+    "image": "image",
+    "parallel": "parallel",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ON_FIRST_USE:
-        import importlib
-
-        module = importlib.import_module(_ON_FIRST_USE[name])
-        return getattr(module, name, module)
-# Resolved on first use: `parallel` alone needs flowdist; these and `image` need the image and record libraries.
-_DATA = (
-    "COCOReader",
-    "CoinFlip",
-    "CropMirrorNormalize",
-    "OFRecordBytesDecoder",
-    "OFRecordImageDecoder",
-    "OFRecordImageDecoderRandomCrop",
-    "OFRecordRawDecoder",
-    "OFRecordReader",
-    "OfrecordRawDecoder",
-    "OfrecordReader",
-)
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("image", "parallel"):
-        return importlib.import_module(f"flownn.nn.{name}")
-    if name in _DATA:
-        return getattr(importlib.import_module("flownn.nn.modules.data"), name)
-    raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")
+    module = importlib.import_module(f"flownn.nn.{_ON_FIRST_USE[name]}")
+    return getattr(module, name, module)
