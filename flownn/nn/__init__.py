@@ -31,6 +31,7 @@ from flownn.nn.modules.pool import (
     MaxPool2d,
     MaxPool3d,
 )
+from flownn.nn.modules.quantize import FakeQuantization, MinMaxObserver, MovingAverageMinMaxObserver, Quantization
 from flownn.nn.parameter import Parameter
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "Conv3d",
     "CrossEntropyLoss",
     "Dropout",
+    "FakeQuantization",
     "Flatten",
     "Identity",
     "Linear",
@@ -58,11 +60,14 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MinMaxObserver",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MovingAverageMinMaxObserver",
     "NLLLoss",
     "Parameter",
+    "Quantization",
     "ReLU",
     "ReflectionPad2d",
     "ReplicationPad2d",
