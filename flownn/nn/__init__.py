@@ -20,6 +20,7 @@ from flownn.nn.modules.pad import (
     ReplicationPad2d,
     ZeroPad2d,
 )
+from flownn.nn.modules.parameter_containers import ParameterDict, ParameterList
 from flownn.nn.modules.pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -67,6 +68,8 @@ __all__ = [
     "MovingAverageMinMaxObserver",
     "NLLLoss",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "Quantization",
     "ReLU",
     "ReflectionPad2d",
