@@ -6,7 +6,7 @@ from flownn.nn import functional, init, utils
 from flownn.nn.modules.activation import LogSoftmax, ReLU, Softmax
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
 from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
-from flownn.nn.modules.dropout import Dropout
+from flownn.nn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
 from flownn.nn.modules.flatten import Flatten
 from flownn.nn.modules.linear import Identity, Linear
 from flownn.nn.modules.loss import CrossEntropyLoss, NLLLoss
@@ -33,12 +33,24 @@ from flownn.nn.modules.pool import (
     MaxPool3d,
 )
 from flownn.nn.modules.quantize import FakeQuantization, MinMaxObserver, MovingAverageMinMaxObserver, Quantization
+from flownn.nn.modules.unpool import (
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
+)
 from flownn.nn.parameter import Parameter
 
 __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -53,6 +65,9 @@ __all__ = [
     "Conv3d",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "FakeQuantization",
     "Flatten",
     "Identity",
@@ -61,6 +76,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "MinMaxObserver",
     "Module",
     "ModuleDict",
