@@ -8,6 +8,7 @@ from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
 from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
 from flownn.nn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
 from flownn.nn.modules.flatten import Flatten
+from flownn.nn.modules.fold import Fold, Unfold
 from flownn.nn.modules.linear import Identity, Linear
 from flownn.nn.modules.loss import CrossEntropyLoss, NLLLoss
 from flownn.nn.modules.module import Module
@@ -70,6 +71,7 @@ __all__ = [
     "Dropout3d",
     "FakeQuantization",
     "Flatten",
+    "Fold",
     "Identity",
     "Linear",
     "LogSoftmax",
@@ -94,6 +96,7 @@ __all__ = [
     "ReplicationPad2d",
     "Sequential",
     "Softmax",
+    "Unfold",
     "ZeroPad2d",
     "functional",
     "init",

@@ -2,6 +2,7 @@
 
 from flownn.nn.functional.activation import log_softmax, relu, softmax
 from flownn.nn.functional.conv import conv1d, conv2d, conv3d
+from flownn.nn.functional.fold import fold, unfold
 from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
@@ -47,6 +48,7 @@ __all__ = [
     "dropout1d",
     "dropout2d",
     "dropout3d",
+    "fold",
     "linear",
     "log_softmax",
     "max_pool1d",
@@ -59,4 +61,5 @@ __all__ = [
     "pad",
     "relu",
     "softmax",
+    "unfold",
 ]
