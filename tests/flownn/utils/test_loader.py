@@ -251,8 +251,8 @@ def test_attributes_as_in_pytorch() -> None:
         ({"batch_sampler": [[1]], "drop_last": True}, "batch_sampler takes the place"),
         ({"batch_size": None, "drop_last": True}, "drop_last needs a batch_size"),
         ({"batch_size": 0}, "expected a positive batch_size, got 0"),
-        ({"dataset": Stream(3), "shuffle": True}, "an order of its own, so shuffle cannot be given"),
-        ({"dataset": Stream(3), "sampler": [1], "batch_sampler": [[1]]}, "sampler and batch_sampler cannot"),
+        ({"dataset": Stream(3), "shuffle": True}, "an order of its own, so \\['shuffle'\\] cannot be given"),
+        ({"dataset": Stream(3), "sampler": [1], "batch_sampler": [[1]]}, "'sampler', 'batch_sampler'. cannot"),
     ],
     ids=str,
 )
