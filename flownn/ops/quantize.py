@@ -34,10 +34,8 @@ def min_max_observer(xp: Any, x: _Array, *, formula: Formula, bit: int, scheme: 
             f"MinMaxObserver: expected an input with elements{'' if per_layer else ' and channels'}, "
             f"got shape {tuple(x.shape)}"
         )
-    axes = tuple(range(0 if per_layer else 1, x.ndim))
-    values = x.astype(dtype, copy=False)
-    lowest, highest = values.min(axes), values.max(axes)
-    return _parameters(xp, lowest, highest, formula, bit, scheme, x.dtype), None
+    values = x.astype(dtype, copy=False).reshape(1 if per_layer else len(x), -1)
+    return _parameters(xp, values.min(axis=1), values.max(axis=1), formula, bit, scheme, x.dtype), None
 
 
 @op(tuple_output=True, quiet_floats=True)
@@ -103,7 +101,7 @@ def fake_quantize(
 def _parameters(
     xp: Any, lowest: _Array, highest: _Array, formula: Formula, bit: int, scheme: Scheme, dtype: Any
 ) -> tuple[_Array, _Array]:
-    """Scale and zero point, 1-dim and of ``dtype``."""
+    """Scale and zero point of ``dtype``, as many as there are ranges."""
     if formula == "google" and scheme == "affine":
         scale = (highest - lowest) / (2**bit - 1)
         zero_point = _quotient(xp, -lowest, scale)
@@ -115,7 +113,7 @@ def _parameters(
             # frexp is exact where log2 may round up to the next integer
             scale = xp.where(largest == 0, largest.dtype.type("-inf"), xp.frexp(largest)[1] - 1 - (bit - 2))
         zero_point = xp.zeros_like(scale)
-    return scale.reshape(-1).astype(dtype), zero_point.reshape(-1).astype(dtype)
+    return scale.astype(dtype), zero_point.astype(dtype)
 
 
 def _quantized(

@@ -259,3 +259,24 @@ def test_attributes_as_in_pytorch() -> None:
 def test_contradictions(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DataLoader(**({"dataset": range(5)} | arguments))
+
+
+@pytest.mark.campaign
+def test_any_setting_gives_the_same_with_and_without_workers(campaign: Any) -> None:
+    for rng in campaign(200, 3):
+        length, seed = rng.randrange(40), rng.randrange(1000)
+        settings: dict[str, Any] = {"batch_size": rng.choice([None, 1, 2, 5, 50]), "shuffle": rng.random() < 0.5}
+        settings["drop_last"] = settings["batch_size"] is not None and rng.random() < 0.3
+        settings["collate_fn"] = as_list if settings["batch_size"] else None
+        ahead = {
+            "num_workers": rng.randrange(1, 4),
+            "prefetch_factor": rng.randrange(1, 4),
+            "persistent_workers": rng.random() < 0.5,
+        }
+        print(length, seed, settings, ahead)
+        results = []
+        for workers in ({}, ahead):
+            flow.manual_seed(seed)
+            loader = DataLoader(Drawing(length), **settings, **workers)
+            results.append(repr([list(loader), list(loader), flow.rand(1)]))
+        assert results[0] == results[1]
