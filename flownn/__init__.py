@@ -161,7 +161,7 @@ from flownn.random import Generator, default_generator, initial_seed, manual_see
 from flownn.tensor import Size, Tensor
 
 if TYPE_CHECKING:
-    from flownn import models, nn, optim
+    from flownn import models, nn, optim, utils
     from flownn.nn.functional import (
         celu,
         hardshrink,
@@ -362,13 +362,14 @@ __all__ = [
     "unbind",
     "unflatten",
     "unsqueeze",
+    "utils",
     "var",
     "where",
     "zeros",
     "zeros_like",
 ]
 
-_SUBMODULES = ("models", "nn", "optim")
+_SUBMODULES = ("models", "nn", "optim", "utils")
 _FUNCTIONAL = (
     "celu",
     "hardshrink",

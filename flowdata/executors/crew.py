@@ -14,7 +14,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import cloudpickle
 
@@ -28,13 +28,11 @@ from flowdata.executors.worker import (
     STARTED,
     TASK,
     Inbox,
+    Job,
     Message,
     Setup,
     unpack_error,
 )
-
-if TYPE_CHECKING:
-    from flowdata.pipeline import Pipeline
 
 _TASKS_PER_WRITE = select.PIPE_BUF // TASK.size  # such a write goes in whole or not at all
 _MPI_VARIABLES = ("PMI", "OMPI_", "MPI", "HYDRA")  # with these in sight, a library would join the rank's MPI job
@@ -50,43 +48,45 @@ class Crew:
     other end is in nobody else's hands: its closing tells either side that the other has gone.
 
     Args:
-        pipeline: What the workers run.
-        layout: The shared memory.
+        job: What the workers do.
+        layout: The shared memory; ``descriptor`` leads to it, and to as much behind it as a job wants.
 
     Raises:
-        ConfigError: the pipeline cannot be pickled, or there is too little memory.
+        ConfigError: the job cannot be pickled, or there is too little memory.
     """
 
-    def __init__(self, pipeline: Pipeline, layout: SlotLayout) -> None:
+    def __init__(self, job: Job, layout: SlotLayout) -> None:
+        self._job = job
         if not sys.executable:
-            raise ConfigError("process executor: this interpreter does not know its executable; use executor: serial")
+            raise ConfigError(f"{job.owner}: this interpreter does not know its executable; use {job.alternative}")
         try:
-            pickled = cloudpickle.dumps(pipeline)
+            pickled = cloudpickle.dumps(job)
         except Exception as error:
             raise ConfigError(
-                f"pipeline: source and stages travel to the workers by pickle, which failed: {type(error).__name__}: "
-                f"{error}; keep files, locks and connections out of them, or use executor: serial"
+                f"{job.parts} travel to the workers by pickle, which failed: {type(error).__name__}: "
+                f"{error}; keep files, locks and connections out of them, or use {job.alternative}"
             ) from error
         self._owner = os.getpid()
         self._stopped = False
         self.pids: list[int] = []
         self.unsent: deque[bytes] = deque()
-        descriptor = platform.unnamed_memory(layout.nbytes)
+        self.descriptor = descriptor = platform.unnamed_memory(layout.nbytes)
         try:
             self.memory = SlotMemory(descriptor, layout)
             tasks, theirs = self._start(layout.workers, descriptor)
-            setup = Setup(
-                sys.path, os.environ.get("PYTHONPATH"), pickled, layout, descriptor, tasks, theirs, platform.features
-            )
-            try:
-                with contextlib.suppress(BrokenPipeError):  # why is learnt by reading
-                    Message(SETUP, payload=pickle.dumps(setup)).send(self._control.connection)
-                _reserve(descriptor, layout)
-            except BaseException:
-                self.stop()
-                raise
-        finally:
+        except BaseException:
             os.close(descriptor)
+            raise
+        setup = Setup(
+            sys.path, os.environ.get("PYTHONPATH"), pickled, layout, descriptor, tasks, theirs, platform.features
+        )
+        try:
+            with contextlib.suppress(BrokenPipeError):  # why is learnt by reading
+                Message(SETUP, payload=pickle.dumps(setup)).send(self._control.connection)
+            _reserve(descriptor, layout)
+        except BaseException:
+            self.stop()
+            raise
         self._poller = select.poll()
         self._by_descriptor: dict[int, int] = {}
         for number, inbox in enumerate([*self._results, self._control]):
@@ -149,9 +149,12 @@ class Crew:
         if self._stopped:
             raise DataError("Loader: its workers were ended or belong to the parent process; open a new loader")
 
-    def wait(self) -> None:
-        """Sleep until there is something to receive; an exception raised meanwhile by a signal handler does no harm."""
-        self._poller.poll()
+    def wait(self, seconds: float | None = None) -> None:
+        """Sleep until there is something to receive, or for so long.
+
+        An exception raised meanwhile by a signal handler does no harm.
+        """
+        self._poller.poll(None if seconds is None else seconds * 1000)
 
     def receive(self) -> list[tuple[int, Message]]:
         """Worker and message of what has come.
@@ -181,7 +184,7 @@ class Crew:
     def _read_control(self) -> None:
         messages = self._control.receive()
         if messages is None:
-            raise WorkerError(f"process executor: the workers' server (pid {self._server.pid}) {self._server_end()}")
+            raise WorkerError(f"{self._job.owner}: the workers' server (pid {self._server.pid}) {self._server_end()}")
         for message in messages:
             if message.kind == STARTED:
                 self.pids = pickle.loads(message.payload)
@@ -190,13 +193,13 @@ class Crew:
                 if isinstance(error, DataError):
                     raise error
                 raise WorkerError(
-                    f"process executor: the workers could not be set up: {type(error).__name__}: {error}"
+                    f"{self._job.owner}: the workers could not be set up: {type(error).__name__}: {error}"
                 ) from error
             else:
                 assert message.kind == DIED, f"unexpected message of kind {message.kind} from the server"
                 number, pid, code = pickle.loads(message.payload)
                 who = f"worker {number} (pid {pid})"
-                raise WorkerError(f"process executor: {who} {_how(code)} {self._occupation(number)}{_hint(code)}")
+                raise WorkerError(f"{self._job.owner}: {who} {_how(code)} {self._occupation(number)}{self._hint(code)}")
 
     def _raise_death(self, number: int) -> NoReturn:
         """Raise what the server says about the end of a worker that has closed its connection."""
@@ -206,7 +209,7 @@ class Crew:
         while (left := deadline - time.monotonic()) > 0:
             if poller.poll(left * 1000):
                 self._read_control()
-        raise WorkerError(f"process executor: worker {number} closed its connection {self._occupation(number)}")
+        raise WorkerError(f"{self._job.owner}: worker {number} closed its connection {self._occupation(number)}")
 
     def _server_end(self) -> str:
         try:
@@ -214,13 +217,20 @@ class Crew:
         except subprocess.TimeoutExpired:
             return "closed its connection"
         before = "" if self.pids else " before it had started the workers; what it wrote to stderr may say why"
-        return f"{_how(code)}{before}{_hint(code)}"
+        return f"{_how(code)}{before}{self._hint(code)}"
 
     def _occupation(self, number: int) -> str:
         if (busy := self.memory.progress(number)) is None:
-            return "between two samples"
+            return f"between two {self._job.unit}s"
         epoch, index = busy
-        return f"while processing record {index} of epoch {epoch}"
+        return f"while processing {self._job.unit} {index} of epoch {epoch}"
+
+    def _hint(self, code: int) -> str:
+        if code == -signal.SIGKILL:
+            return "; if nobody did that by hand, memory ran out: look at dmesg and at the job's memory limit"
+        if code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGABRT, -signal.SIGFPE):
+            return f"; native code crashed: run the {self._job.unit} with {self._job.alternative} to find where"
+        return ""
 
     # -- ending them -------------------------------------------------------------------------------------------------
 
@@ -253,6 +263,7 @@ class Crew:
     def _forget(self) -> None:
         for inbox in (self._control, *self._results):
             inbox.connection.close()
+        os.close(self.descriptor)
         del self.memory
 
 
@@ -290,14 +301,6 @@ def _signal_name(code: int) -> str:
 
 def _how(code: int) -> str:
     return f"was killed by {_signal_name(code)}" if code < 0 else f"exited with code {code}"
-
-
-def _hint(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return "; if nobody did that by hand, memory ran out: look at dmesg and at the job's memory limit"
-    if code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGABRT, -signal.SIGFPE):
-        return "; native code crashed: run the record with executor: serial to find where"
-    return ""
 
 
 _live: weakref.WeakSet[Crew] = weakref.WeakSet()

@@ -16,7 +16,7 @@ from flowdata.errors import DataError
 from flowdata.executors.crew import Crew
 from flowdata.executors.serial import PlanCursor
 from flowdata.executors.slots import Lease, SlotLayout
-from flowdata.executors.worker import FAILED, ROW_AND_PID, TASK, Message, unpack_error
+from flowdata.executors.worker import FAILED, ROW_AND_PID, TASK, Message, PipelineJob, unpack_error
 from flowdata.loader import LoaderStats, Position
 from flowdata.sample import Batch, Specs
 from flowdata.sharding import ShardSpec, split_range
@@ -173,7 +173,7 @@ class _Prefetcher:
         rows = len(split_range(largest, shard.count, shard.index))
         fixed = {name: spec for name, spec in specs.items() if spec.fixed}
         self._carried = tuple(name for name in specs if name not in fixed)
-        self.crew = Crew(pipeline, SlotLayout(slots, rows, pipeline.workers, fixed))
+        self.crew = Crew(PipelineJob(pipeline), SlotLayout(slots, rows, pipeline.workers, fixed))
         self._hand_out()
 
     @property

@@ -25,13 +25,13 @@ from flowdata.executors.worker import (
     STARTED,
     Assignment,
     Inbox,
+    Job,
     Message,
     Setup,
     Watchdog,
     pack_error,
     run_worker,
 )
-from flowdata.pipeline import Pipeline
 
 
 def main(descriptor: int) -> None:
@@ -44,10 +44,10 @@ def main(descriptor: int) -> None:
     workers: dict[int, int] = {}
     try:
         watchdog = Watchdog(control.fileno())  # opening a source may take long
-        pipeline = _load(setup)
+        job = _load(setup)
         watchdog.stop()
         wake = _wake_on_child_end()
-        _fork_workers(setup, pipeline, control, wake, workers)
+        _fork_workers(setup, job, control, wake, workers)
     except BaseException as error:
         _end(workers)
         Message(SETUP_FAILED, payload=pack_error(error)).send(control)
@@ -75,7 +75,7 @@ def _receive_setup(control: socket.socket) -> Setup | None:
     return setup
 
 
-def _load(setup: Setup) -> Pipeline:
+def _load(setup: Setup) -> Job:
     sys.path[:] = setup.path
     if setup.python_path is None:
         os.environ.pop("PYTHONPATH", None)
@@ -85,14 +85,13 @@ def _load(setup: Setup) -> Pipeline:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, write_through=False)  # whole lines, not lost with the worker
-    pipeline = pickle.loads(setup.pipeline)
-    assert isinstance(pipeline, Pipeline)
+    job: Job = pickle.loads(setup.job)
     if images := sys.modules.get("cv2"):
         images.setNumThreads(0)  # a worker is one thread; more of them would only fight for its core
-    pipeline.source.open()
+    job.open()
     gc.collect()
     gc.freeze()  # collections in workers leave the shared pages alone
-    return pipeline
+    return job
 
 
 def _wake_on_child_end() -> socket.socket:
@@ -105,16 +104,14 @@ def _wake_on_child_end() -> socket.socket:
     return wake
 
 
-def _fork_workers(
-    setup: Setup, pipeline: Pipeline, control: socket.socket, wake: socket.socket, workers: dict[int, int]
-) -> None:
+def _fork_workers(setup: Setup, job: Job, control: socket.socket, wake: socket.socket, workers: dict[int, int]) -> None:
     server = os.getpid()
     results = [socket.socket(fileno=descriptor) for descriptor in setup.results]
     for number, own in enumerate(results):
         if (pid := os.fork()) == 0:
             # Nobody but this worker may hold its end: the consumer must see it close, as must the server's.
             _close([control, wake, *(each for each in results if each is not own)])
-            run_worker(pipeline, Assignment(number, setup.tasks, own, setup.memory, setup.layout), server)
+            run_worker(job, Assignment(number, setup.tasks, own, setup.memory, setup.layout), server)
         workers[pid] = number
     _close(results)
     os.close(setup.tasks)

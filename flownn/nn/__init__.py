@@ -23,9 +23,10 @@ from flownn.nn.modules.activation import (
 )
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
 from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from flownn.nn.modules.dropout import Dropout
+from flownn.nn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
 from flownn.nn.modules.embedding import Embedding
 from flownn.nn.modules.flatten import Flatten
+from flownn.nn.modules.fold import Fold, Unfold
 from flownn.nn.modules.fused import FusedMLP
 from flownn.nn.modules.hard_activation import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU6, Softshrink, Threshold
 from flownn.nn.modules.layer_norm import GroupNorm, LayerNorm, RMSNorm
@@ -63,6 +64,7 @@ from flownn.nn.modules.pad import (
     ReplicationPad2d,
     ZeroPad2d,
 )
+from flownn.nn.modules.parameter_containers import ParameterDict, ParameterList
 from flownn.nn.modules.pixelshuffle import PixelShufflev2 as PixelShuffle
 from flownn.nn.modules.pixelshuffle import PixelUnshuffle
 from flownn.nn.modules.pool import (
@@ -76,8 +78,17 @@ from flownn.nn.modules.pool import (
     MaxPool2d,
     MaxPool3d,
 )
+from flownn.nn.modules.quantize import FakeQuantization, MinMaxObserver, MovingAverageMinMaxObserver, Quantization
 from flownn.nn.modules.resample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from flownn.nn.modules.softmax import LogSoftmax, Softmax, Softmin
+from flownn.nn.modules.unpool import (
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
+)
 from flownn.nn.parameter import Parameter
 
 __all__ = [
@@ -89,6 +100,10 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -114,8 +129,13 @@ __all__ = [
     "CropMirrorNormalize",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Embedding",
+    "FakeQuantization",
     "Flatten",
+    "Fold",
     "FusedBatchNorm1d",
     "FusedBatchNorm2d",
     "FusedBatchNorm3d",
@@ -142,10 +162,15 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "MinMaxObserver",
     "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MovingAverageMinMaxObserver",
     "NLLLoss",
     "OFRecordBytesDecoder",
     "OFRecordImageDecoder",
@@ -156,9 +181,12 @@ __all__ = [
     "OfrecordReader",
     "PReLU",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",
+    "Quantization",
     "RMSNorm",
     "ReLU",
     "ReLU6",
@@ -177,6 +205,7 @@ __all__ = [
     "Tanh",
     "Threshold",
     "TripletMarginLoss",
+    "Unfold",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",

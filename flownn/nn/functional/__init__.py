@@ -36,6 +36,7 @@ from flownn.nn.functional.conv import (
     conv_transpose3d,
 )
 from flownn.nn.functional.distance import cosine_similarity, normalize, pairwise_distance
+from flownn.nn.functional.fold import fold, unfold
 from flownn.nn.functional.lookup import embedding, one_hot
 from flownn.nn.functional.loss import (
     binary_cross_entropy,
@@ -54,7 +55,7 @@ from flownn.nn.functional.loss import (
     triplet_margin_loss,
 )
 from flownn.nn.functional.matmul import linear
-from flownn.nn.functional.noise import dropout
+from flownn.nn.functional.noise import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from flownn.nn.functional.norm import (
     batch_norm,
     fused_batch_norm,
@@ -77,11 +78,23 @@ from flownn.nn.functional.pool import (
     max_pool3d,
 )
 from flownn.nn.functional.resample import interpolate
+from flownn.nn.functional.unpool import (
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -100,8 +113,12 @@ __all__ = [
     "cross_entropy",
     "ctc_loss",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "embedding",
+    "fold",
     "fused_batch_norm",
     "gelu",
     "glu",
@@ -124,6 +141,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
     "nll_loss",
@@ -150,4 +170,5 @@ __all__ = [
     "tanh",
     "threshold",
     "triplet_margin_loss",
+    "unfold",
 ]
