@@ -4,6 +4,7 @@ from typing import Any
 
 from flownn.nn import functional, init, utils
 from flownn.nn.modules.activation import LogSoftmax, ReLU, Softmax
+from flownn.nn.modules.attention import MultiheadAttention
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
 from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
 from flownn.nn.modules.dropout import Dropout
@@ -61,6 +62,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "ReLU",

@@ -1,6 +1,7 @@
 """The layers' arithmetic as functions of tensors, without modules to hold the parameters."""
 
 from flownn.nn.functional.activation import log_softmax, relu, softmax
+from flownn.nn.functional.attention import multi_head_attention_forward, scaled_dot_product_attention
 from flownn.nn.functional.conv import conv1d, conv2d, conv3d
 from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
@@ -37,8 +38,10 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "multi_head_attention_forward",
     "nll_loss",
     "pad",
     "relu",
+    "scaled_dot_product_attention",
     "softmax",
 ]
