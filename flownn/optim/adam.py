@@ -64,11 +64,13 @@ class Adam(Optimizer):
         }
         super().__init__(params, options)
 
-    def check_options(self, group: Mapping[str, Any]) -> None:
-        """Raise ValueError where an option's value makes no sense."""
-        super().check_options(group)
-        if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
-            raise ValueError(f"{type(self).__name__}: expected two betas from 0 to below 1, got {group['betas']}")
+    def own_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Raise ValueError for a state of the variant with the other kind of weight decay."""
+        options = super().own_options(group)
+        if options.pop("decoupled_weight_decay", self.decoupled) != self.decoupled:
+            other = "Adam" if self.decoupled else "AdamW"
+            raise ValueError(f"{type(self).__name__}.load_state_dict: this is a state of {other}")
+        return options
 
     def update(
         self, xp: Any, value: NDArray[Any], grad: NDArray[Any], state: dict[str, Any], group: Mapping[str, Any]
