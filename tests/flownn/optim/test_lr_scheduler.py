@@ -20,13 +20,21 @@ SCHEDULES: list[tuple[str, dict[str, Any]]] = [
     ("CosineAnnealingLR", {"T_max": 12, "eta_min": 0.01}),
     ("CosineAnnealingLR", {"T_max": 25}),
     ("LambdaLR", {"lr_lambda": lambda epoch: 0.95**epoch}),
+    ("LambdaLR", {"lr_lambda": [lambda epoch: 0.95**epoch, lambda epoch: 1 / (1 + epoch)]}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 4}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 3, "T_mult": 2, "eta_min": 0.01}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 21}),
+    ("OneCycleLR", {"max_lr": [0.5, 3.0], "epochs": 5, "steps_per_epoch": 4, "anneal_strategy": "linear"}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 30, "three_phase": True, "pct_start": 0.4, "div_factor": 10}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 25, "final_div_factor": 1e2, "max_momentum": 0.7}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 25, "cycle_momentum": False}),
 ]
 STEPS = 20
 
 
 def optimizer(library: Any = optim, parameter: Any = None) -> Any:
     make = parameter or (lambda: flow.nn.Parameter(flow.ones(1)))
-    return library.SGD([{"params": [make()]}, {"params": [make()], "lr": 0.3}], lr=2.0)
+    return library.SGD([{"params": [make()]}, {"params": [make()], "lr": 0.3}], lr=2.0, momentum=0.5)
 
 
 def warm_up_then_cosine(library: Any, sgd: Any) -> Any:
@@ -41,7 +49,8 @@ def warm_up_then_cosine(library: Any, sgd: Any) -> Any:
 def rates(schedule: Any, steps: int) -> list[list[float]]:
     found = []
     for _ in range(steps):
-        found.append([group["lr"] for group in schedule.optimizer.param_groups])
+        groups = schedule.optimizer.param_groups
+        found.append([group[option] for group in groups for option in ("lr", "momentum")])
         schedule.optimizer.step()
         schedule.step()
     return found
@@ -77,6 +86,35 @@ def test_a_resumed_schedule_goes_on_exactly(stop: int) -> None:
     assert head + rates(second, STEPS - stop) == whole
 
 
+@pytest.mark.torch
+def test_a_cycle_moves_adams_first_beta_as_in_pytorch() -> None:
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    mine, other = optim.Adam([flow.nn.Parameter(flow.ones(1))]), torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])
+    pair = lr_scheduler.OneCycleLR(mine, 0.1, 9), torch.optim.lr_scheduler.OneCycleLR(other, 0.1, 9)
+    for _ in range(9):
+        for schedule in pair:
+            schedule.optimizer.step()
+            schedule.step()
+        assert mine.param_groups[0]["betas"] == pytest.approx(other.param_groups[0]["betas"], rel=1e-12)
+    with pytest.raises(ValueError, match="step 10 is beyond the end at 9"):
+        pair[0].step()
+
+
+@pytest.mark.parametrize("stop", [0, 4, 11])
+def test_a_resumed_cycle_goes_on_exactly(stop: int) -> None:
+    def cycle(sgd: Any) -> Any:
+        return lr_scheduler.OneCycleLR(sgd, [0.5, 2.0], total_steps=STEPS)
+
+    whole = rates(cycle(optimizer()), STEPS)
+    first = cycle(optimizer())
+    head = rates(first, stop)
+    state = json.loads(json.dumps({"schedule": first.state_dict(), "optimizer": first.optimizer.state_dict()}))
+    second = cycle(optimizer())
+    second.optimizer.load_state_dict(state["optimizer"])
+    second.load_state_dict(state["schedule"])
+    assert head + rates(second, STEPS - stop) == whole
+
+
 def test_last_epoch_continues() -> None:
     whole = rates(lr_scheduler.StepLR(optimizer(), 3), 10)
     sgd = optimizer()
@@ -94,6 +132,24 @@ def test_wrong_arguments_are_named() -> None:
         lr_scheduler.LinearLR(sgd, start_factor=0.0)
     with pytest.raises(TypeError, match="LinearLR: expected an Optimizer, got list"):
         lr_scheduler.LinearLR([])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="LambdaLR: expected 2 functions, got 1"):
+        lr_scheduler.LambdaLR(sgd, [lambda epoch: 1.0])
+    with pytest.raises(ValueError, match=r"T_0: expected at least 1, got 0"):
+        lr_scheduler.CosineAnnealingWarmRestarts(sgd, 0)
+    for options, message in (
+        ({}, "expected total_steps, or epochs and steps_per_epoch"),
+        ({"total_steps": 0}, "total_steps: expected at least 1, got 0"),
+        ({"total_steps": 5, "pct_start": 1.5}, r"pct_start from 0 to 1, got 1\.5"),
+        ({"total_steps": 5, "anneal_strategy": "poly"}, "'cos' or 'linear', got 'poly'"),
+        ({"total_steps": 5, "max_lr": [0.1]}, "max_lr for 2 groups, got 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lr_scheduler.OneCycleLR(optimizer(), **{"max_lr": 0.1, **options})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Adadelta has no momentum; pass cycle_momentum=False"):
+        lr_scheduler.OneCycleLR(optim.Adadelta([flow.nn.Parameter(flow.ones(1))]), 0.1, 5)
+    cycle = lr_scheduler.OneCycleLR(optimizer(), 0.1, 5)
+    with pytest.raises(ValueError, match="OneCycleLR has a first learning rate of its own"):
+        lr_scheduler.SequentialLR(cycle.optimizer, [cycle], [])
     parts = [lr_scheduler.LinearLR(sgd), lr_scheduler.StepLR(sgd, 1)]
     for milestones in ([], [1, 2]):
         with pytest.raises(ValueError, match="expected 1 rising milestones for 2 schedules"):
