@@ -158,7 +158,7 @@ from flownn.random import Generator, default_generator, initial_seed, manual_see
 from flownn.tensor import Size, Tensor
 
 if TYPE_CHECKING:
-    from flownn import models, nn, optim
+    from flownn import models, nn, optim, utils
     from flownn.serialize import load, save
 
 sub, mul, div, pow, neg, arctan = subtract, multiply, divide, power, negative, atan
@@ -332,13 +332,14 @@ __all__ = [
     "unbind",
     "unflatten",
     "unsqueeze",
+    "utils",
     "var",
     "where",
     "zeros",
     "zeros_like",
 ]
 
-_SUBMODULES = ("models", "nn", "optim")
+_SUBMODULES = ("models", "nn", "optim", "utils")
 _LAZY = {"load": "serialize", "save": "serialize"}
 
 
