@@ -56,7 +56,7 @@ class ModelConfig(_Section):
 class OptimizerConfig(_Section):
     """An optimizer of ``flownn.optim`` by name, and its arguments."""
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    name: Literal["sgd", "adam", "adamw", "lamb"] = "sgd"
     args: dict[str, Any] = {}
 
 
