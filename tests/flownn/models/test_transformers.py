@@ -8,11 +8,14 @@ import pytest
 import flownn as flow
 from flownn import models, nn
 from flownn.errors import ShapeError
+from tests.helpers.twins import torch_gpt, torch_vit
 
 # Numbers of parameters as timm states them for patches of 16 pixels, images of 224 and 1000 classes.
 SIZES = {"vit_tiny": 5_717_416, "vit_small": 22_050_664}
-VIT = {"image_size": (8, 12), "patch_size": 4, "width": 12, "depth": 2, "heads": 3, "num_classes": 5, "mlp_ratio": 2.5}
-GPT = {"vocab_size": 11, "context": 7, "width": 8, "depth": 2, "heads": 2}
+VIT: dict[str, Any] = {
+    "image_size": (8, 12), "patch_size": 4, "width": 12, "depth": 2, "heads": 3, "num_classes": 5, "mlp_ratio": 2.5
+}  # fmt: skip
+GPT: dict[str, Any] = {"vocab_size": 11, "context": 7, "width": 8, "depth": 2, "heads": 2}
 
 
 def pair_of(*names: str) -> list[str]:
@@ -77,89 +80,11 @@ def test_initial_values() -> None:
     assert abs(vit.cls_token.data).max() < 1e-5
 
 
-def torch_vit(torch: Any) -> Any:
-    """The network of `VIT` in PyTorch's own layers, with timm's names."""
-    tn, width = torch.nn, VIT["width"]
-
-    class Block(tn.Module):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm1, self.norm2 = tn.LayerNorm(width, eps=1e-6), tn.LayerNorm(width, eps=1e-6)
-            self.attn = tn.ModuleDict({"qkv": tn.Linear(width, 3 * width), "proj": tn.Linear(width, width)})
-            self.mlp = tn.ModuleDict({"fc1": tn.Linear(width, 30), "fc2": tn.Linear(30, width)})
-
-        def forward(self, x: Any) -> Any:
-            n, t, _ = x.shape
-            q, k, v = self.attn.qkv(self.norm1(x)).reshape(n, t, 3, 3, width // 3).permute(2, 0, 3, 1, 4)
-            weights = (q @ k.transpose(-1, -2) / (width // 3) ** 0.5).softmax(-1)
-            x = x + self.attn.proj((weights @ v).transpose(1, 2).reshape(n, t, width))
-            return x + self.mlp.fc2(tn.functional.gelu(self.mlp.fc1(self.norm2(x))))
-
-    class Net(tn.Module):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.cls_token = tn.Parameter(torch.randn(1, 1, width))
-            self.pos_embed = tn.Parameter(torch.randn(1, 7, width))
-            self.patch_embed = tn.ModuleDict({"proj": tn.Conv2d(3, width, 4, 4)})
-            self.blocks = tn.ModuleList(Block() for _ in range(2))
-            self.norm, self.head = tn.LayerNorm(width, eps=1e-6), tn.Linear(width, 5)
-
-        def forward(self, x: Any) -> Any:
-            x = self.patch_embed.proj(x).flatten(2).transpose(1, 2)
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
-            for block in self.blocks:
-                x = block(x)
-            return self.head(self.norm(x)[:, 0])
-
-    return Net().double()
-
-
-def torch_gpt(torch: Any) -> Any:
-    """The network of `GPT` in PyTorch's own layers, with nanoGPT's names."""
-    tn, width = torch.nn, GPT["width"]
-
-    class Block(tn.Module):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.ln_1, self.ln_2 = tn.LayerNorm(width), tn.LayerNorm(width)
-            self.attn = tn.ModuleDict({"c_attn": tn.Linear(width, 3 * width), "c_proj": tn.Linear(width, width)})
-            self.mlp = tn.ModuleDict({"c_fc": tn.Linear(width, 4 * width), "c_proj": tn.Linear(4 * width, width)})
-
-        def forward(self, x: Any) -> Any:
-            n, t, _ = x.shape
-            q, k, v = (
-                each.view(n, t, 2, width // 2).transpose(1, 2)
-                for each in self.attn.c_attn(self.ln_1(x)).split(width, 2)
-            )
-            scores = (q @ k.transpose(-1, -2) / (width // 2) ** 0.5).masked_fill(
-                ~torch.ones(t, t, dtype=torch.bool).tril(), -torch.inf
-            )
-            x = x + self.attn.c_proj((scores.softmax(-1) @ v).transpose(1, 2).reshape(n, t, width))
-            return x + self.mlp.c_proj(tn.functional.gelu(self.mlp.c_fc(self.ln_2(x))))
-
-    class Net(tn.Module):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            parts = {"wte": tn.Embedding(11, width), "wpe": tn.Embedding(7, width)}
-            blocks = {"h": tn.ModuleList(Block() for _ in range(2)), "ln_f": tn.LayerNorm(width)}
-            self.transformer = tn.ModuleDict({**parts, **blocks})
-            self.lm_head = tn.Linear(width, 11, bias=False)
-            self.transformer.wte.weight = self.lm_head.weight
-
-        def forward(self, tokens: Any) -> Any:
-            x = self.transformer.wte(tokens) + self.transformer.wpe(torch.arange(tokens.shape[1]))
-            for block in self.transformer.h:
-                x = block(x)
-            return self.lm_head(self.transformer.ln_f(x))
-
-    return Net().double()
-
-
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", ["vit", "gpt"])
 def test_results_and_gradients_agree_with_pytorch(kind: str, rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch", reason="compares with PyTorch")
-    theirs = {"vit": torch_vit, "gpt": torch_gpt}[kind](torch)
+    theirs = (torch_vit(torch, **VIT) if kind == "vit" else torch_gpt(torch, **GPT)).double()
     ours: Any = models.create(kind, **{"vit": VIT, "gpt": GPT}[kind]).double()
     ours.load_state_dict(theirs.state_dict())
     theirs.load_state_dict({name: torch.from_numpy(v.numpy()) for name, v in ours.state_dict().items()}, strict=True)
