@@ -159,6 +159,19 @@ from flownn.tensor import Size, Tensor
 
 if TYPE_CHECKING:
     from flownn import models, nn, optim, utils
+    from flownn import models, nn, optim
+    from flownn.nn.functional import (
+        celu,
+        hardshrink,
+        log_softmax,
+        one_hot,
+        pixel_shuffle,
+        pixel_unshuffle,
+        prelu,
+        selu,
+        softmax,
+        threshold,
+    )
     from flownn.serialize import load, save
 
 sub, mul, div, pow, neg, arctan = subtract, multiply, divide, power, negative, atan
@@ -195,6 +208,7 @@ __all__ = [
     "broadcast_to",
     "cat",
     "ceil",
+    "celu",
     "chunk",
     "clamp",
     "clone",
@@ -236,6 +250,7 @@ __all__ = [
     "greater_equal",
     "gt",
     "half",
+    "hardshrink",
     "index_select",
     "initial_seed",
     "int",
@@ -256,6 +271,7 @@ __all__ = [
     "log1p",
     "log2",
     "log10",
+    "log_softmax",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -284,12 +300,16 @@ __all__ = [
     "nonzero",
     "norm",
     "not_equal",
+    "one_hot",
     "ones",
     "ones_like",
     "optim",
     "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "pow",
     "power",
+    "prelu",
     "prod",
     "promote_types",
     "rand",
@@ -305,6 +325,7 @@ __all__ = [
     "round",
     "rsqrt",
     "save",
+    "selu",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
@@ -312,6 +333,7 @@ __all__ = [
     "sign",
     "sin",
     "sinh",
+    "softmax",
     "split",
     "sqrt",
     "square",
@@ -325,6 +347,7 @@ __all__ = [
     "tan",
     "tanh",
     "tensor",
+    "threshold",
     "transpose",
     "true_divide",
     "trunc",
@@ -341,6 +364,20 @@ __all__ = [
 
 _SUBMODULES = ("models", "nn", "optim", "utils")
 _LAZY = {"load": "serialize", "save": "serialize"}
+_SUBMODULES = ("models", "nn", "optim")
+_FUNCTIONAL = (
+    "celu",
+    "hardshrink",
+    "log_softmax",
+    "one_hot",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "prelu",
+    "selu",
+    "softmax",
+    "threshold",
+)
+_LAZY = {"load": "serialize", "save": "serialize"} | dict.fromkeys(_FUNCTIONAL, "nn.functional")
 
 
 def __getattr__(name: str) -> Any:
