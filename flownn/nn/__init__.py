@@ -23,16 +23,27 @@ from flownn.nn.modules.activation import (
     Tanh,
 )
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
-from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
+from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from flownn.nn.modules.dropout import Dropout
 from flownn.nn.modules.embedding import Embedding
 from flownn.nn.modules.flatten import Flatten
 from flownn.nn.modules.fused import FusedMLP
 from flownn.nn.modules.hard_activation import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU6, Softshrink, Threshold
+from flownn.nn.modules.layer_norm import GroupNorm, LayerNorm, RMSNorm
 from flownn.nn.modules.linear import Identity, Linear
 from flownn.nn.modules.loss import CrossEntropyLoss, NLLLoss
 from flownn.nn.modules.module import Module
-from flownn.nn.modules.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from flownn.nn.modules.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    FusedBatchNorm1d,
+    FusedBatchNorm2d,
+    FusedBatchNorm3d,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+)
 from flownn.nn.modules.pad import (
     ConstantPad1d,
     ConstantPad2d,
@@ -79,6 +90,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
@@ -90,6 +104,15 @@ __all__ = [
     "Hardtanh",
     "Identity",
     "LeakyReLU",
+    "FusedBatchNorm1d",
+    "FusedBatchNorm2d",
+    "FusedBatchNorm3d",
+    "GroupNorm",
+    "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
@@ -106,6 +129,7 @@ __all__ = [
     "Parameter",
     "PixelShuffle",
     "PixelUnshuffle",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "ReflectionPad2d",
@@ -123,6 +147,7 @@ __all__ = [
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
+    "SyncBatchNorm",
     "ZeroPad2d",
     "functional",
     "init",
@@ -130,10 +155,14 @@ __all__ = [
     "utils",
 ]
 
+# What needs flowdist, which those who train on one rank need not load.
+_ON_FIRST_USE = {"SyncBatchNorm": "flownn.nn.modules.sync_batchnorm", "parallel": "flownn.nn.parallel"}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "parallel":  # on first use: it alone needs flowdist
+    if name in _ON_FIRST_USE:
         import importlib
 
-        return importlib.import_module("flownn.nn.parallel")
+        module = importlib.import_module(_ON_FIRST_USE[name])
+        return getattr(module, name, module)
     raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")

@@ -31,10 +31,25 @@ from flownn.nn.functional.activation import (
 )
 from flownn.nn.functional.conv import conv1d, conv2d, conv3d
 from flownn.nn.functional.lookup import embedding, one_hot
+from flownn.nn.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import dropout
-from flownn.nn.functional.norm import batch_norm
+from flownn.nn.functional.norm import (
+    batch_norm,
+    fused_batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from flownn.nn.functional.padding import pad
 from flownn.nn.functional.pixelshuffle import pixel_shuffle, pixel_unshuffle
 from flownn.nn.functional.pool import (
@@ -62,6 +77,9 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cross_entropy",
     "dropout",
     "elu",
@@ -74,6 +92,10 @@ __all__ = [
     "hardtanh",
     "interpolate",
     "leaky_relu",
+    "fused_batch_norm",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
     "linear",
     "log_softmax",
     "logsigmoid",
@@ -94,6 +116,7 @@ __all__ = [
     "selu",
     "sigmoid",
     "silu",
+    "rms_norm",
     "softmax",
     "softmin",
     "softplus",
