@@ -159,7 +159,6 @@ from flownn.tensor import Size, Tensor
 
 if TYPE_CHECKING:
     from flownn import models, nn, optim, utils
-    from flownn import models, nn, optim
     from flownn.nn.functional import (
         celu,
         hardshrink,
@@ -363,8 +362,6 @@ __all__ = [
 ]
 
 _SUBMODULES = ("models", "nn", "optim", "utils")
-_LAZY = {"load": "serialize", "save": "serialize"}
-_SUBMODULES = ("models", "nn", "optim")
 _FUNCTIONAL = (
     "celu",
     "hardshrink",

@@ -3,8 +3,6 @@
 from typing import Any
 
 from flownn.nn import functional, init, utils
-from flownn.nn.modules.activation import LogSoftmax, ReLU, Softmax
-from flownn.nn.modules.attention import MultiheadAttention
 from flownn.nn.modules.activation import (
     CELU,
     ELU,
@@ -22,6 +20,7 @@ from flownn.nn.modules.activation import (
     Softsign,
     Tanh,
 )
+from flownn.nn.modules.attention import MultiheadAttention
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
 from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from flownn.nn.modules.dropout import Dropout
@@ -97,22 +96,21 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "FusedBatchNorm1d",
+    "FusedBatchNorm2d",
+    "FusedBatchNorm3d",
     "FusedMLP",
+    "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "Identity",
-    "LeakyReLU",
-    "FusedBatchNorm1d",
-    "FusedBatchNorm2d",
-    "FusedBatchNorm3d",
-    "GroupNorm",
-    "Identity",
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
@@ -142,12 +140,12 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SyncBatchNorm",
     "Tanh",
     "Threshold",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
-    "SyncBatchNorm",
     "ZeroPad2d",
     "functional",
     "init",

@@ -1,7 +1,5 @@
 """The layers' arithmetic as functions of tensors, without modules to hold the parameters."""
 
-from flownn.nn.functional.activation import log_softmax, relu, softmax
-from flownn.nn.functional.attention import multi_head_attention_forward, scaled_dot_product_attention
 from flownn.nn.functional.activation import (
     celu,
     elu,
@@ -29,8 +27,7 @@ from flownn.nn.functional.activation import (
     tanh,
     threshold,
 )
-from flownn.nn.functional.conv import conv1d, conv2d, conv3d
-from flownn.nn.functional.lookup import embedding, one_hot
+from flownn.nn.functional.attention import multi_head_attention_forward, scaled_dot_product_attention
 from flownn.nn.functional.conv import (
     conv1d,
     conv2d,
@@ -39,6 +36,7 @@ from flownn.nn.functional.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from flownn.nn.functional.lookup import embedding, one_hot
 from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import dropout
@@ -84,26 +82,26 @@ __all__ = [
     "dropout",
     "elu",
     "embedding",
+    "fused_batch_norm",
     "gelu",
     "glu",
+    "group_norm",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
-    "interpolate",
-    "leaky_relu",
-    "fused_batch_norm",
-    "group_norm",
     "instance_norm",
+    "interpolate",
     "layer_norm",
+    "leaky_relu",
     "linear",
     "log_softmax",
     "logsigmoid",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
-    "multi_head_attention_forward",
     "mish",
+    "multi_head_attention_forward",
     "nll_loss",
     "one_hot",
     "pad",
@@ -111,12 +109,12 @@ __all__ = [
     "pixel_unshuffle",
     "prelu",
     "relu",
-    "scaled_dot_product_attention",
     "relu6",
+    "rms_norm",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",
-    "rms_norm",
     "softmax",
     "softmin",
     "softplus",
