@@ -66,6 +66,12 @@ from flownn.nn.modules.pool import (
 )
 from flownn.nn.modules.resample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from flownn.nn.modules.softmax import LogSoftmax, Softmax, Softmin
+from flownn.nn.modules.transformer import (
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from flownn.nn.parameter import Parameter
 
 __all__ = [
@@ -143,6 +149,10 @@ __all__ = [
     "SyncBatchNorm",
     "Tanh",
     "Threshold",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
