@@ -66,6 +66,7 @@ def checkpoint(
     states = [stream.get_state() for stream in streams]
     given: list[Tensor] = []
     _mapped((args, kwargs), given.append)
+    kept = _mapped((args, kwargs), lambda tensor: _leaf(tensor, []))
     arrays = [each.data for each in given]
     edges = [_edge(each) if each.requires_grad else None for each in given]
 
@@ -89,7 +90,6 @@ def checkpoint(
                 raise GradientError("checkpoint: the function computed something else when it was called again")
             return [node.vjp for node in fresh]
 
-        kept = _mapped((args, kwargs), lambda tensor: _leaf(tensor, []))
         description = _description(nodes, {})
         part = _Part(again, len(nodes), ends)
         for number, node in enumerate(nodes):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import flownn as flow
-from flownn import nn
+from flownn import models, nn
 from flownn.errors import GradientError
 from flownn.random import Generator
 from flownn.utils.checkpoint import checkpoint, checkpoint_sequential
@@ -117,6 +117,46 @@ def test_nested_and_repeated() -> None:
 
     for first, second in zip(grads(True), grads(False), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_blocks_of_a_transformer_with_dropout_everywhere() -> None:
+    tokens = flow.tensor(np.random.default_rng(0).integers(0, 20, (3, 9)))
+
+    def grads(use: bool) -> list[Any]:
+        flow.manual_seed(3)
+        gpt: Any = models.GPT(vocab_size=20, context=9, width=16, depth=2, heads=2, dropout=0.2)
+        x = gpt.transformer.drop(gpt.transformer.wte(tokens) + gpt.transformer.wpe(flow.arange(9)))
+        for block in gpt.transformer.h:
+            x = checkpoint(block, x) if use else block(x)
+        scores = gpt.lm_head(gpt.transformer.ln_f(x))
+        nn.functional.cross_entropy(scores.flatten(0, 1), tokens.flatten()).backward()
+        return [scores.data, *(p.grad.data for p in gpt.parameters())]
+
+    for one, other in zip(grads(True), grads(False), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_batch_norm_moves_its_statistics_in_both_calls() -> None:
+    found = []
+    for use in (True, False):
+        norm, x = nn.BatchNorm1d(2), flow.tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True)
+        y = checkpoint(norm, x) if use else norm(x)
+        (y * flow.tensor([[1.0, 2.0], [0.5, 0.0]])).sum().backward()
+        found.append((y.data, x.grad.data, norm.weight.grad.data))
+        np.testing.assert_allclose(norm.running_mean.data, np.array([0.2, 0.35]) * (1.9 if use else 1), rtol=1e-6)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_arguments_that_the_function_changes_are_those_of_the_first_call() -> None:
+    def pops(parts: list[Any]) -> Any:
+        return parts.pop() * parts.pop()
+
+    x, y = flow.ones(2, requires_grad=True), flow.full((2,), 3.0, requires_grad=True)
+    parts = [x, y]
+    checkpoint(pops, parts).sum().backward()
+    assert parts == []
+    np.testing.assert_array_equal([x.grad.data, y.grad.data], [[3, 3], [1, 1]])
 
 
 def test_what_the_function_has_from_elsewhere() -> None:
