@@ -118,6 +118,10 @@ class Optimizer:
         """Change ``value`` in place, following ``grad``; ``state`` is this parameter's, of tensors and numbers."""
         raise NotImplementedError(f"{type(self).__name__}: define update()")
 
+    def corrections(self, step: int, group: Mapping[str, Any]) -> list[float]:
+        """What to divide running means by that started at 0, ``1 - beta**step`` each; 1 where that is not wanted."""
+        return [1 - beta**step if group["do_bias_correction"] else 1.0 for beta in group["betas"]]
+
     def scratch(self, xp: Any, like: NDArray[Any], slot: int = 0) -> NDArray[Any]:
         """Uninitialised memory of the shape and dtype of ``like``, the same for all parameters of a step."""
         key = (xp.__name__, like.dtype, slot)

@@ -105,9 +105,7 @@ class LAMB(Optimizer):
         xp.multiply(direction, direction, out=work)
         work *= number(1 - beta2)
         square += work
-        correction1, correction2 = 1.0, 1.0
-        if group["do_bias_correction"]:
-            correction1, correction2 = 1 - beta1**step, 1 - beta2**step
+        correction1, correction2 = self.corrections(step, group)
         xp.sqrt(square, out=work)
         work /= number(math.sqrt(correction2))
         work += number(group["eps"])

@@ -26,6 +26,7 @@ def scaled_dot_product_attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
+    enable_gqa: bool = False,
     *,
     generator: Generator | None = None,
 ) -> Tensor:
@@ -39,6 +40,8 @@ def scaled_dot_product_attention(
         dropout_p: Probability of dropping a weight, whether or not anything is being trained.
         is_causal: Let position i see the keys 0 to i only; not beside a mask.
         scale: None means ``1 / sqrt(E)``.
+        enable_gqa: Whether key and value may have fewer heads (the third dim from the end), each for as many
+            consecutive ones of the query.
         generator: Where dropout draws from; None means the default generator.
 
     Returns:
@@ -50,8 +53,11 @@ def scaled_dot_product_attention(
         ValueError: a mask beside ``is_causal``, or ``dropout_p`` is no probability.
 
     Reference:
-        Vaswani et al., 2017; ``torch.nn.functional.scaled_dot_product_attention`` without ``enable_gqa``.
+        Vaswani et al., 2017, and Ainslie et al., 2023, for fewer heads of keys;
+        ``torch.nn.functional.scaled_dot_product_attention``.
     """
+    if enable_gqa:
+        key, value = _for_every_head("key", key, query), _for_every_head("value", value, query)
     result: Tensor = attention.scaled_dot_product_attention(
         query,
         key,
@@ -63,6 +69,18 @@ def scaled_dot_product_attention(
         generator=generator or default_generator,
     )
     return result
+
+
+def _for_every_head(name: str, x: Tensor, query: Tensor) -> Tensor:
+    """``x`` (..., H, S, E) with each of its heads repeated, so that there are as many as in ``query``."""
+    if min(x.data.ndim, query.data.ndim) < 3 or query.shape[-3] % max(x.shape[-3], 1):
+        raise ShapeError(
+            f"scaled_dot_product_attention: expected heads of {name} that divide those of query, "
+            f"got {tuple(x.shape)} and {tuple(query.shape)}"
+        )
+    *lead, heads, length, features = x.shape
+    repeated = x.unsqueeze(-3).expand(*lead, heads, query.shape[-3] // max(heads, 1), length, features)
+    return repeated.flatten(-4, -3)
 
 
 def multi_head_attention_forward(

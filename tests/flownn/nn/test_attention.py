@@ -168,6 +168,17 @@ def attend(**options: Any) -> Callable[..., Any]:
     return nn.MultiheadAttention(FEATURES, HEADS, generator=Generator(3), **options)
 
 
+def test_dropout_of_the_function_is_on_whatever_the_mode(rng: np.random.Generator) -> None:
+    x = flow.tensor(rng.standard_normal((2, 3, 4, 5)))
+    first, again, other = (
+        F.scaled_dot_product_attention(x, x, x, dropout_p=0.5, generator=Generator(seed)).data for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    flow.manual_seed(1)
+    np.testing.assert_array_equal(F.scaled_dot_product_attention(x, x, x, dropout_p=0.5).data, first)
+
+
 def test_dropout_drops_weights_in_training_only(rng: np.random.Generator) -> None:
     x = flow.tensor(rng.standard_normal((LENGTH, BATCH, FEATURES)).astype(np.float32))
     layer: Any = attend(dropout=0.5)
@@ -217,6 +228,25 @@ def test_static_keys_and_values_agree_with_pytorch(rng: np.random.Generator) -> 
     static[0] = static[0][1:]
     with pytest.raises(ShapeError, match=r"expected static_k of shape \(6, S, 4\), got \(5, 5, 4\)"):
         call(F.multi_head_attention_forward, ours, flow.tensor)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("keys", "values"), [(2, 2), (1, 3), (6, 6)])
+def test_fewer_heads_of_keys_and_values_agree_with_pytorch(keys: int, values: int, rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    arrays = [rng.standard_normal(shape) for shape in ((3, 6, 4, 5), (3, keys, 7, 5), (3, values, 7, 2))]
+    ours = [flow.tensor(each, requires_grad=True) for each in arrays]
+    theirs = [torch.tensor(each, requires_grad=True) for each in arrays]
+    y = F.scaled_dot_product_attention(*ours, enable_gqa=True)
+    expected = torch.nn.functional.scaled_dot_product_attention(*theirs, enable_gqa=True)
+    np.testing.assert_allclose(y.data, expected.detach().numpy(), rtol=1e-10, atol=1e-12)
+    g = rng.standard_normal(y.shape)
+    y.backward(flow.tensor(g))
+    expected.backward(torch.tensor(g))
+    for one, two in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one.grad.data, two.grad.numpy(), rtol=1e-9, atol=1e-11)
+    with pytest.raises(ShapeError, match=r"heads of key that divide those of query, got \(3, 4, 7, 5\)"):
+        F.scaled_dot_product_attention(ours[0], flow.ones(3, 4, 7, 5), ours[2], enable_gqa=True)
 
 
 WRONG: list[tuple[Any, dict[str, Any], Any, str]] = [

@@ -128,6 +128,18 @@ def test_lamb_without_gradient_stays() -> None:
         optim.LAMB([p], amsgrad=True)
 
 
+@pytest.mark.parametrize(("rule", "decay"), [(optim.Adam, 0.0), (optim.AdamW, 0.5)])
+def test_adam_without_correction_by_hand(rule: Any, decay: float) -> None:
+    p = flow.nn.Parameter(np.array([1.0]))
+    adam = rule([p], lr=0.1, betas=(0.5, 0.75), eps=0.0, weight_decay=decay, do_bias_correction=False)
+    p.grad = flow.tensor([2.0], dtype=flow.float64)
+    adam.step()  # mean 1, mean square 1
+    value = 1.0 * (1 - 0.1 * decay) - 0.1
+    assert p.data[0] == pytest.approx(value)
+    adam.step()  # mean 1.5, mean square 1.75
+    assert p.data[0] == pytest.approx(value * (1 - 0.1 * decay) - 0.1 * 1.5 / np.sqrt(1.75))
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("rule", RULES, ids=named)
 def test_states_of_pytorch_there_and_back(rule: Any) -> None:
