@@ -31,7 +31,7 @@ class Adam(Optimizer):
         ValueError: a negative number, or a beta outside 0 <= beta < 1.
 
     Reference:
-        Kingma and Ba, 2015; Reddi et al., 2018 for amsgrad; ``torch.optim.Adam``, with OneFlow's ``do_bias_correction``.
+        Kingma and Ba, 2015; Reddi et al., 2018 for amsgrad; ``torch.optim.Adam``, and OneFlow's ``do_bias_correction``.
 
     >>> import flownn as flow
     >>> p = flow.nn.Parameter(flow.tensor([1.0]))
