@@ -231,13 +231,10 @@ def _scores(xp: Any, operands: _Operands, matrices: slice, part: slice) -> Any:
     if operands.masks is not None and operands.mask_of is not None:
         mask = operands.masks[operands.mask_of[matrices]]
         mask = mask[:, part] if mask.shape[1] > 1 else mask
-        if mask.dtype.kind == "b":
-            scores[xp.broadcast_to(~mask, scores.shape)] = -math.inf
-        else:
-            scores += mask
+        scores = xp.where(mask, scores, -math.inf) if mask.dtype.kind == "b" else scores + mask
     if operands.is_causal:
         last = xp.arange(part.start, part.start + scores.shape[1])[:, None]
-        scores[:, xp.arange(scores.shape[2])[None, :] > last] = -math.inf
+        scores = xp.where(xp.arange(scores.shape[2]) <= last, scores, -math.inf)
     return scores
 
 

@@ -1,6 +1,7 @@
 """Learning-rate schedules: each a pure function of the step and the group's first learning rate.
 
-So a schedule's state is its step number, and resuming, or joining schedules, needs no replay.
+So a schedule's state is its step number, and resuming, or joining schedules, needs no replay. `ReduceLROnPlateau` is
+the exception.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flownn.optim.base import Optimizer
+from flownn.optim.plateau import ReduceLROnPlateau
 
 __all__ = [
     "ConstantLR",
@@ -23,6 +25,7 @@ __all__ = [
     "MultiStepLR",
     "OneCycleLR",
     "PolynomialLR",
+    "ReduceLROnPlateau",
     "SequentialLR",
     "StepLR",
 ]

@@ -115,6 +115,54 @@ def test_a_resumed_cycle_goes_on_exactly(stop: int) -> None:
     assert head + rates(second, STEPS - stop) == whole
 
 
+PLATEAUS: list[dict[str, Any]] = [
+    {"patience": 2},
+    {"patience": 1, "factor": 0.5, "cooldown": 2},
+    {"mode": "max", "patience": 1, "threshold": 0.3, "min_lr": 0.2},
+    {"mode": "max", "threshold_mode": "abs", "threshold": 0.2, "patience": 0, "min_lr": [0.01, 0.25]},
+    {"threshold_mode": "abs", "threshold": 0.1, "patience": 1, "eps": 0.1},
+]
+METRICS = [float("nan"), 0.9, 0.7, 0.8, 0.75, 0.69, 0.7, 0.7, 0.9, 1.1, 1.3, 1.2, 1.0, 0.5, 0.6, 0.6, -0.2, -0.2, -0.21]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("options", PLATEAUS, ids=str)
+def test_plateaus_are_found_where_pytorch_finds_them(options: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    mine, other = optimizer(), optimizer(torch.optim, lambda: torch.nn.Parameter(torch.ones(1)))
+    schedule = lr_scheduler.ReduceLROnPlateau(mine, **options)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(other, **options)
+    seen = set()
+    for step, metric in enumerate(METRICS):
+        if step == 9:  # resumed in a new process
+            state = json.loads(json.dumps({"schedule": schedule.state_dict(), "optimizer": mine.state_dict()}))
+            mine = optimizer()
+            mine.load_state_dict(state["optimizer"])
+            schedule = lr_scheduler.ReduceLROnPlateau(mine, **options)
+            schedule.load_state_dict(state["schedule"])
+        schedule.step(flow.tensor(metric, dtype=flow.float64))
+        theirs.step(metric)
+        assert schedule.get_last_lr() == pytest.approx(theirs.get_last_lr(), rel=1e-12), f"step {step}"
+        seen.add(tuple(schedule.get_last_lr()))
+    assert len(seen) > 1
+
+
+def test_wrong_arguments_of_plateaus_are_named() -> None:
+    sgd = optimizer()
+    for options, message in (
+        ({"factor": 1.0}, r"a factor below 1, got 1\.0"),
+        ({"mode": "less"}, "mode 'min' or 'max', got 'less'"),
+        ({"threshold_mode": "part"}, "threshold_mode 'rel' or 'abs', got 'part'"),
+        ({"min_lr": [0.1]}, "min_lr for 2 groups, got 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lr_scheduler.ReduceLROnPlateau(sgd, **options)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected an Optimizer, got list"):
+        lr_scheduler.ReduceLROnPlateau([])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"expected \['best', .*got \['last_epoch'\]"):
+        lr_scheduler.ReduceLROnPlateau(sgd).load_state_dict({"last_epoch": 1})
+
+
 def test_last_epoch_continues() -> None:
     whole = rates(lr_scheduler.StepLR(optimizer(), 3), 10)
     sgd = optimizer()
