@@ -335,7 +335,10 @@ def test_foreign_states_are_refused_and_change_nothing() -> None:
     other = optim.SGD([p, q], lr=0.1, momentum=0.9)
     with pytest.raises(ValueError, match="for parameter 5 is not known"):
         other.load_state_dict({"state": {5: {}}, "param_groups": [{**good["param_groups"][0], "lr": 7.0}]})
+    with pytest.raises(ValueError, match="expected lr of at least 0, got -1"):
+        other.load_state_dict({**good, "param_groups": [{**good["param_groups"][0], "lr": -1}]})
     assert other.param_groups[0]["lr"] == 0.1
+    assert not other.state
 
 
 def test_loaded_state_is_a_copy() -> None:

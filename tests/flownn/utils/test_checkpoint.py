@@ -290,6 +290,20 @@ def test_only_arguments_are_kept() -> None:
     assert sizes[1] < sizes[0] / 20
 
 
+def test_what_the_second_call_made_is_dropped_after_its_use() -> None:
+    x = flow.ones(100, 100, requires_grad=True)
+    y = checkpoint(lambda a: (a.exp() * a.exp()).exp().sum(), x)
+    x.grad = flow.zeros(100, 100)
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            y.backward(retain_graph=True)
+        assert tracemalloc.get_traced_memory()[0] < x.data.nbytes / 2
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(x.grad.data, 3 * 2 * np.exp(np.exp(2) + 2), rtol=1e-5)
+
+
 @pytest.mark.parametrize("segments", [1, 2, 3, 7])
 def test_sequences(segments: int) -> None:
     def layers() -> nn.Sequential:
