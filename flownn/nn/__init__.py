@@ -21,6 +21,7 @@ from flownn.nn.modules.activation import (
     Softsign,
     Tanh,
 )
+from flownn.nn.modules.attention import MultiheadAttention
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
 from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from flownn.nn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
@@ -88,6 +89,11 @@ from flownn.nn.modules.unpool import (
     MaxUnpool1d,
     MaxUnpool2d,
     MaxUnpool3d,
+from flownn.nn.modules.transformer import (
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
 )
 from flownn.nn.parameter import Parameter
 
@@ -171,6 +177,7 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "MovingAverageMinMaxObserver",
+    "MultiheadAttention",
     "NLLLoss",
     "OFRecordBytesDecoder",
     "OFRecordImageDecoder",
@@ -206,6 +213,10 @@ __all__ = [
     "Threshold",
     "TripletMarginLoss",
     "Unfold",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",

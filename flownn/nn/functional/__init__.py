@@ -27,6 +27,7 @@ from flownn.nn.functional.activation import (
     tanh,
     threshold,
 )
+from flownn.nn.functional.attention import multi_head_attention_forward, scaled_dot_product_attention
 from flownn.nn.functional.conv import (
     conv1d,
     conv2d,
@@ -54,6 +55,8 @@ from flownn.nn.functional.loss import (
     smooth_l1_loss,
     triplet_margin_loss,
 )
+from flownn.nn.functional.lookup import embedding, one_hot
+from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from flownn.nn.functional.norm import (
@@ -132,6 +135,8 @@ __all__ = [
     "interpolate",
     "kl_div",
     "l1_loss",
+    "instance_norm",
+    "interpolate",
     "layer_norm",
     "leaky_relu",
     "linear",
@@ -146,6 +151,7 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "nll_loss",
     "normalize",
     "one_hot",
@@ -162,6 +168,10 @@ __all__ = [
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "scaled_dot_product_attention",
+    "selu",
+    "sigmoid",
+    "silu",
     "softmax",
     "softmin",
     "softplus",
