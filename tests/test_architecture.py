@@ -36,9 +36,10 @@ MAY_IMPORT = {
 }  # fmt: skip
 # below `flownn`, what nobody beneath may reach up to
 FORBIDDEN = {
-    "flownn.nn": ("flownn.optim", "flownn.models", "flownn.serialize"),
+    "flownn.nn": ("flownn.optim", "flownn.models", "flownn.serialize", "flownn.utils"),
     "flownn.optim": ("flownn.models",),
-    "flownn.utils": ("flownn.nn", "flownn.optim", "flownn.models", "flownn.serialize"),
+    "flownn.utils": ("flownn.optim", "flownn.models", "flownn.serialize"),
+    "flownn.utils.data": ("flownn.nn",),
 }
 
 

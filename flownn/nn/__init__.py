@@ -82,6 +82,12 @@ from flownn.nn.modules.pool import (
 from flownn.nn.modules.quantize import FakeQuantization, MinMaxObserver, MovingAverageMinMaxObserver, Quantization
 from flownn.nn.modules.resample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from flownn.nn.modules.softmax import LogSoftmax, Softmax, Softmin
+from flownn.nn.modules.transformer import (
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from flownn.nn.modules.unpool import (
     AdaptiveMaxPool1d,
     AdaptiveMaxPool2d,
@@ -89,11 +95,6 @@ from flownn.nn.modules.unpool import (
     MaxUnpool1d,
     MaxUnpool2d,
     MaxUnpool3d,
-from flownn.nn.modules.transformer import (
-    TransformerDecoder,
-    TransformerDecoderLayer,
-    TransformerEncoder,
-    TransformerEncoderLayer,
 )
 from flownn.nn.parameter import Parameter
 
@@ -211,12 +212,12 @@ __all__ = [
     "SyncBatchNorm",
     "Tanh",
     "Threshold",
-    "TripletMarginLoss",
-    "Unfold",
     "TransformerDecoder",
     "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "TripletMarginLoss",
+    "Unfold",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",

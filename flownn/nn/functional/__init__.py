@@ -55,8 +55,6 @@ from flownn.nn.functional.loss import (
     smooth_l1_loss,
     triplet_margin_loss,
 )
-from flownn.nn.functional.lookup import embedding, one_hot
-from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from flownn.nn.functional.norm import (
@@ -135,8 +133,6 @@ __all__ = [
     "interpolate",
     "kl_div",
     "l1_loss",
-    "instance_norm",
-    "interpolate",
     "layer_norm",
     "leaky_relu",
     "linear",
@@ -164,14 +160,11 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
-    "selu",
-    "sigmoid",
-    "silu",
-    "smooth_l1_loss",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",
+    "smooth_l1_loss",
     "softmax",
     "softmin",
     "softplus",
