@@ -33,6 +33,7 @@ from flownn.creation import (
 )
 from flownn.dtypes import (
     bfloat16,
+    char,
     double,
     dtype,
     float16,
@@ -46,8 +47,10 @@ from flownn.dtypes import (
     int64,
     long,
     promote_types,
+    record,
     set_default_dtype,
     short,
+    tensor_buffer,
     uint8,
 )
 from flownn.dtypes import bool_ as bool
@@ -158,7 +161,19 @@ from flownn.random import Generator, default_generator, initial_seed, manual_see
 from flownn.tensor import Size, Tensor
 
 if TYPE_CHECKING:
-    from flownn import models, nn, optim
+    from flownn import models, nn, optim, utils
+    from flownn.nn.functional import (
+        celu,
+        hardshrink,
+        log_softmax,
+        one_hot,
+        pixel_shuffle,
+        pixel_unshuffle,
+        prelu,
+        selu,
+        softmax,
+        threshold,
+    )
     from flownn.serialize import load, save
 
 sub, mul, div, pow, neg, arctan = subtract, multiply, divide, power, negative, atan
@@ -195,6 +210,8 @@ __all__ = [
     "broadcast_to",
     "cat",
     "ceil",
+    "celu",
+    "char",
     "chunk",
     "clamp",
     "clone",
@@ -236,6 +253,7 @@ __all__ = [
     "greater_equal",
     "gt",
     "half",
+    "hardshrink",
     "index_select",
     "initial_seed",
     "int",
@@ -256,6 +274,7 @@ __all__ = [
     "log1p",
     "log2",
     "log10",
+    "log_softmax",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -284,12 +303,17 @@ __all__ = [
     "nonzero",
     "norm",
     "not_equal",
+    "one_hot",
     "ones",
     "ones_like",
     "optim",
     "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "placement",
     "pow",
     "power",
+    "prelu",
     "prod",
     "promote_types",
     "rand",
@@ -299,12 +323,15 @@ __all__ = [
     "randn_like",
     "randperm",
     "reciprocal",
+    "record",
     "relu",
     "remainder",
     "reshape",
     "round",
     "rsqrt",
     "save",
+    "sbp",
+    "selu",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
@@ -312,6 +339,7 @@ __all__ = [
     "sign",
     "sin",
     "sinh",
+    "softmax",
     "split",
     "sqrt",
     "square",
@@ -325,6 +353,8 @@ __all__ = [
     "tan",
     "tanh",
     "tensor",
+    "tensor_buffer",
+    "threshold",
     "transpose",
     "true_divide",
     "trunc",
@@ -332,14 +362,27 @@ __all__ = [
     "unbind",
     "unflatten",
     "unsqueeze",
+    "utils",
     "var",
     "where",
     "zeros",
     "zeros_like",
 ]
 
-_SUBMODULES = ("models", "nn", "optim")
-_LAZY = {"load": "serialize", "save": "serialize"}
+_SUBMODULES = ("models", "nn", "optim", "utils")
+_FUNCTIONAL = (
+    "celu",
+    "hardshrink",
+    "log_softmax",
+    "one_hot",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "prelu",
+    "selu",
+    "softmax",
+    "threshold",
+)
+_LAZY = {"load": "serialize", "save": "serialize"} | dict.fromkeys(_FUNCTIONAL, "nn.functional")
 
 
 def __getattr__(name: str) -> Any:
@@ -347,4 +390,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _LAZY:
         return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name == "placement":  # on first use, as all that needs flowdist
+        return importlib.import_module("flowdist.placement").Placement
+    if name == "sbp":
+        return importlib.import_module("flowdist.sbp")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,9 +11,9 @@ from flownn import inplace
 from flownn.graph import TensorBase
 from flownn.ops import activation, compare, elementwise, reduce
 from flownn.ops import index as indexing
-from flownn.ops import loss as losses
 from flownn.ops import matmul as products
 from flownn.ops import shape as shapes
+from flownn.ops import softmax as softmaxes
 from flownn.ops.axes import axis_of
 from flownn.random import Generator, default_generator
 
@@ -122,14 +122,19 @@ class Operators(TensorBase):
     sign = elementwise.sign
     relu = activation.relu
     sigmoid = activation.sigmoid
+    prelu = activation.prelu
+
+    def hardshrink(self, lambd: float = 0.5) -> Tensor:
+        """The values, but 0 from ``-lambd`` to ``lambd``."""
+        return activation.hardshrink(self, lambd=lambd)
 
     def softmax(self, dim: int) -> Tensor:
         """``exp(x) / sum(exp(x))`` along ``dim``."""
-        return losses.softmax(self, axis=axis_of("softmax", self.data.ndim, dim))
+        return softmaxes.softmax(self, axis=axis_of("softmax", self.data.ndim, dim))
 
     def log_softmax(self, dim: int) -> Tensor:
         """``log(softmax(x))`` along ``dim``."""
-        return losses.log_softmax(self, axis=axis_of("log_softmax", self.data.ndim, dim))
+        return softmaxes.log_softmax(self, axis=axis_of("log_softmax", self.data.ndim, dim))
 
     # ------------------------------------------------------------ reductions
 
@@ -198,6 +203,8 @@ class Operators(TensorBase):
     exp_ = _in_place("exp_", elementwise.exp)
     sqrt_ = _in_place("sqrt_", elementwise.sqrt)
     relu_ = _in_place("relu_", activation.relu)
+    sigmoid_ = _in_place("sigmoid_", activation.sigmoid)
+    tanh_ = _in_place("tanh_", activation.tanh)
     clamp_ = clip_ = _in_place("clamp_", elementwise.clamp)
     masked_fill_ = _in_place("masked_fill_", compare.masked_fill)
 

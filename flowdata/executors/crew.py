@@ -15,7 +15,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import cloudpickle
 
@@ -32,13 +31,11 @@ from flowdata.executors.worker import (
     STARTED,
     TASK,
     Inbox,
+    Job,
     Message,
     Setup,
     unpack_error,
 )
-
-if TYPE_CHECKING:
-    from flowdata.pipeline import Pipeline
 
 _TASKS_PER_WRITE = select.PIPE_BUF // TASK.size  # such a write goes in whole or not at all
 _MPI_VARIABLES = ("PMI", "OMPI_", "MPI", "HYDRA")  # with these in sight, a library would join the rank's MPI job
@@ -54,25 +51,27 @@ class Crew:
     Workers read tasks from one pipe, so that whoever is free takes the next. Each answers over its own socket, whose
     other end is in nobody else's hands: its closing tells either side that the other has gone.
 
-    A worker that dies is replaced, ``max_worker_restarts`` times in all; what it had been doing is then in ``lost``.
+    A worker that dies is replaced, ``max_restarts`` times in all; what it had been doing is then in ``lost``.
 
     Args:
-        pipeline: What the workers run.
-        layout: The shared memory.
+        job: What the workers do.
+        layout: The shared memory; ``descriptor`` leads to it, and to as much behind it as a job wants.
+        max_restarts: Workers that may be replaced before a death is an error.
 
     Raises:
-        ConfigError: the pipeline cannot be pickled, or there is too little memory.
+        ConfigError: the job cannot be pickled, or there is too little memory.
     """
 
-    def __init__(self, pipeline: Pipeline, layout: SlotLayout) -> None:
+    def __init__(self, job: Job, layout: SlotLayout, max_restarts: int = 0) -> None:
+        self._job = job
         if not sys.executable:
-            raise ConfigError("process executor: this interpreter does not know its executable; use executor: serial")
+            raise ConfigError(f"{job.owner}: this interpreter does not know its executable; use {job.alternative}")
         try:
-            pickled = cloudpickle.dumps(pipeline)
+            pickled = cloudpickle.dumps(job)
         except Exception as error:
             raise ConfigError(
-                f"pipeline: source and stages travel to the workers by pickle, which failed: {type(error).__name__}: "
-                f"{error}; keep files, locks and connections out of them, or use executor: serial"
+                f"{job.parts} travel to the workers by pickle, which failed: {type(error).__name__}: "
+                f"{error}; keep files, locks and connections out of them, or use {job.alternative}"
             ) from error
         self._owner = os.getpid()
         self._stopped = False
@@ -80,26 +79,27 @@ class Crew:
         self.unsent: deque[bytes] = deque()
         self.lost: list[int] = []
         self.replaced = 0
-        self._most_replaced = pipeline.max_worker_restarts
+        self._most_replaced = max_restarts
         self._died: dict[int, tuple[int, int]] = {}
         self._stuck: dict[int, float] = {}
         self._activity: dict[int, tuple[tuple[int, int], float]] = {}
-        descriptor = platform.unnamed_memory(layout.nbytes)
+        self.descriptor = descriptor = platform.unnamed_memory(layout.nbytes)
         try:
             self.memory = SlotMemory(descriptor, layout)
             tasks, theirs = self._start(layout.workers, descriptor)
-            setup = Setup(
-                sys.path, os.environ.get("PYTHONPATH"), pickled, layout, descriptor, tasks, theirs, platform.features
-            )
-            try:
-                with contextlib.suppress(BrokenPipeError):  # why is learnt by reading
-                    Message(SETUP, payload=pickle.dumps(setup)).send(self._control.connection)
-                _reserve(descriptor, layout)
-            except BaseException:
-                self.stop()
-                raise
-        finally:
+        except BaseException:
             os.close(descriptor)
+            raise
+        setup = Setup(
+            sys.path, os.environ.get("PYTHONPATH"), pickled, layout, descriptor, tasks, theirs, platform.features
+        )
+        try:
+            with contextlib.suppress(BrokenPipeError):  # why is learnt by reading
+                Message(SETUP, payload=pickle.dumps(setup)).send(self._control.connection)
+            _reserve(descriptor, layout)
+        except BaseException:
+            self.stop()
+            raise
         self._poller = select.poll()
         self._by_descriptor: dict[int, int] = {}
         for number, inbox in enumerate([*self._results, self._control]):
@@ -163,7 +163,10 @@ class Crew:
             raise DataError("Loader: its workers were ended or belong to the parent process; open a new loader")
 
     def wait(self, seconds: float | None = None) -> None:
-        """Sleep until there is something to receive; an exception raised meanwhile by a signal handler does no harm."""
+        """Sleep until there is something to receive, or for so long.
+
+        An exception raised meanwhile by a signal handler does no harm.
+        """
         self._poller.poll(None if seconds is None else seconds * 1e3)
 
     def in_pipe(self) -> int:
@@ -210,7 +213,9 @@ class Crew:
         while number not in self._died:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise WorkerError(f"process executor: worker {number} closed its connection {self._occupation(number)}")
+                raise WorkerError(
+                    f"{self._job.owner}: worker {number} closed its connection {self._occupation(number)}"
+                )
             if poller.poll(left * 1000):
                 self._read_control()
 
@@ -229,9 +234,9 @@ class Crew:
         story = f"worker {number} (pid {pid}) {how} {self._occupation(number)}"
         if self.replaced >= self._most_replaced:
             spent = f"; {self.replaced} had been replaced already (max_worker_restarts)" if self.replaced else ""
-            raise WorkerError(f"process executor: {story}{_hint(code) if stuck is None else ''}{spent}")
+            raise WorkerError(f"{self._job.owner}: {story}{self._hint(code) if stuck is None else ''}{spent}")
         self.replaced += 1
-        _log.warning("process executor: %s; a new worker takes its place", story)
+        _log.warning("%s: %s; a new worker takes its place", self._job.owner, story)
         del self._by_descriptor[inbox.connection.fileno()]
         self._poller.unregister(inbox.connection)
         said = [(number, message) for message in _last_words(inbox)]
@@ -276,7 +281,7 @@ class Crew:
     def _read_control(self) -> None:
         messages = self._control.receive()
         if messages is None:
-            raise WorkerError(f"process executor: the workers' server (pid {self._server.pid}) {self._server_end()}")
+            raise WorkerError(f"{self._job.owner}: the workers' server (pid {self._server.pid}) {self._server_end()}")
         for message in messages:
             if message.kind == STARTED:
                 self.pids = pickle.loads(message.payload)
@@ -285,7 +290,7 @@ class Crew:
                 if isinstance(error, DataError):
                     raise error
                 raise WorkerError(
-                    f"process executor: the workers could not be set up: {type(error).__name__}: {error}"
+                    f"{self._job.owner}: the workers could not be set up: {type(error).__name__}: {error}"
                 ) from error
             else:
                 assert message.kind == DIED, f"unexpected message of kind {message.kind} from the server"
@@ -298,13 +303,20 @@ class Crew:
         except subprocess.TimeoutExpired:
             return "closed its connection"
         before = "" if self.pids else " before it had started the workers; what it wrote to stderr may say why"
-        return f"{_how(code)}{before}{_hint(code)}"
+        return f"{_how(code)}{before}{self._hint(code)}"
 
     def _occupation(self, number: int) -> str:
         if (busy := self.memory.progress(number)) is None:
-            return "between two samples"
+            return f"between two {self._job.unit}s"
         epoch, index = busy
-        return f"while processing record {index} of epoch {epoch}"
+        return f"while processing {self._job.unit} {index} of epoch {epoch}"
+
+    def _hint(self, code: int) -> str:
+        if code == -signal.SIGKILL:
+            return "; if nobody did that by hand, memory ran out: look at dmesg and at the job's memory limit"
+        if code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGABRT, -signal.SIGFPE):
+            return f"; native code crashed: run the {self._job.unit} with {self._job.alternative} to find where"
+        return ""
 
     # -- ending them -------------------------------------------------------------------------------------------------
 
@@ -337,6 +349,7 @@ class Crew:
     def _forget(self) -> None:
         for inbox in (self._control, *self._results):
             inbox.connection.close()
+        os.close(self.descriptor)
         del self.memory
 
 
@@ -384,14 +397,6 @@ def _signal_name(code: int) -> str:
 
 def _how(code: int) -> str:
     return f"was killed by {_signal_name(code)}" if code < 0 else f"exited with code {code}"
-
-
-def _hint(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return "; if nobody did that by hand, memory ran out: look at dmesg and at the job's memory limit"
-    if code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGABRT, -signal.SIGFPE):
-        return "; native code crashed: run the record with executor: serial to find where"
-    return ""
 
 
 _live: weakref.WeakSet[Crew] = weakref.WeakSet()

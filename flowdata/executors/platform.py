@@ -26,6 +26,7 @@ def _available() -> frozenset[str]:
         "memfd": hasattr(os, "memfd_create"),
         "reserve": hasattr(os, "posix_fallocate"),
         "parent_death_signal": sys.platform == "linux",
+        "read_into": hasattr(os, "preadv"),
     }
     return frozenset(name for name, exists in found.items() if exists)
 
@@ -76,6 +77,27 @@ def bytes_in_pipe(descriptor: int) -> int:
     count = array("i", [0])
     fcntl.ioctl(descriptor, termios.FIONREAD, count)
     return count[0]
+
+
+def write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write bytes at an offset; the file grows as needed, and what lies between takes no memory."""
+    while data:  # one call writes 2 GiB at most
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def read_at(descriptor: int, target: memoryview, offset: int) -> None:
+    """Fill ``target`` with the bytes at an offset."""
+    while target:
+        if "read_into" in features:
+            size = os.preadv(descriptor, [target], offset)
+        else:
+            data = os.pread(descriptor, len(target), offset)
+            size = len(data)
+            target[:size] = data
+        if size == 0:
+            raise EOFError(f"expected {len(target)} more bytes at offset {offset}")
+        target, offset = target[size:], offset + size
 
 
 def _available_bytes() -> float:

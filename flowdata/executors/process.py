@@ -18,7 +18,7 @@ from flowdata.executors.crew import Crew
 from flowdata.executors.rows import without
 from flowdata.executors.serial import PlanCursor
 from flowdata.executors.slots import Lease, SlotLayout
-from flowdata.executors.worker import FAILED, ROW_AND_PID, TASK, Message, unpack_error
+from flowdata.executors.worker import FAILED, ROW_AND_PID, TASK, Message, PipelineJob, unpack_error
 from flowdata.failures import BadSample
 from flowdata.loader import LoaderStats, Position
 from flowdata.sample import Batch, Specs
@@ -217,7 +217,9 @@ class _Prefetcher:
         rows = len(split_range(largest, shard.count, shard.index))
         fixed = {name: spec for name, spec in specs.items() if spec.fixed}
         self._carried = tuple(name for name in specs if name not in fixed)
-        self.crew = Crew(pipeline, SlotLayout(slots, rows, pipeline.workers, fixed))
+        self.crew = Crew(
+            PipelineJob(pipeline), SlotLayout(slots, rows, pipeline.workers, fixed), pipeline.max_worker_restarts
+        )
         self._hand_out()
 
     @property

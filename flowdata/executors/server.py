@@ -28,13 +28,13 @@ from flowdata.executors.worker import (
     STARTED,
     Assignment,
     Inbox,
+    Job,
     Message,
     Setup,
     Watchdog,
     pack_error,
     run_worker,
 )
-from flowdata.pipeline import Pipeline
 
 
 def main(descriptor: int) -> None:
@@ -47,12 +47,12 @@ def main(descriptor: int) -> None:
     workers: dict[int, int] = {}
     try:
         watchdog = Watchdog(control.fileno())  # opening a source may take long
-        pipeline = _load(setup)
+        job = _load(setup)
         watchdog.stop()
         wake = _wake_on_child_end()
         results = [socket.socket(fileno=descriptor) for descriptor in setup.results]
         for number, own in enumerate(results):
-            _fork_worker(setup, pipeline, number, own, [control, wake, *results], workers)
+            _fork_worker(setup, job, number, own, [control, wake, *results], workers)
         _close(results)
     except BaseException as error:
         _end(workers)
@@ -60,7 +60,7 @@ def main(descriptor: int) -> None:
         return
     try:
         _tell_pids(control, workers)
-        _serve(setup, pipeline, control, wake, workers)
+        _serve(setup, job, control, wake, workers)
     except BrokenPipeError:
         return  # the consumer has gone
     finally:
@@ -81,7 +81,7 @@ def _receive_setup(control: socket.socket) -> Setup | None:
     return setup
 
 
-def _load(setup: Setup) -> Pipeline:
+def _load(setup: Setup) -> Job:
     sys.path[:] = setup.path
     if setup.python_path is None:
         os.environ.pop("PYTHONPATH", None)
@@ -91,14 +91,13 @@ def _load(setup: Setup) -> Pipeline:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, write_through=False)  # whole lines, not lost with the worker
-    pipeline = pickle.loads(setup.pipeline)
-    assert isinstance(pipeline, Pipeline)
+    job: Job = pickle.loads(setup.job)
     if images := sys.modules.get("cv2"):
         images.setNumThreads(0)  # a worker is one thread; more of them would only fight for its core
-    pipeline.source.open()
+    job.open()
     gc.collect()
     gc.freeze()  # collections in workers leave the shared pages alone
-    return pipeline
+    return job
 
 
 def _wake_on_child_end() -> socket.socket:
@@ -113,7 +112,7 @@ def _wake_on_child_end() -> socket.socket:
 
 def _fork_worker(
     setup: Setup,
-    pipeline: Pipeline,
+    job: Job,
     number: int,
     own: socket.socket,
     inherited: Sequence[socket.socket],
@@ -123,7 +122,7 @@ def _fork_worker(
     if (pid := os.fork()) == 0:
         # Nobody but this worker may hold its end: the consumer must see it close, as must the server's.
         _close([each for each in inherited if each is not own])
-        run_worker(pipeline, Assignment(number, setup.tasks, own, setup.memory, setup.layout), server)
+        run_worker(job, Assignment(number, setup.tasks, own, setup.memory, setup.layout), server)
     workers[pid] = number
 
 
@@ -136,9 +135,7 @@ def _close(connections: Sequence[socket.socket]) -> None:
         each.close()
 
 
-def _serve(
-    setup: Setup, pipeline: Pipeline, control: socket.socket, wake: socket.socket, workers: dict[int, int]
-) -> None:
+def _serve(setup: Setup, job: Job, control: socket.socket, wake: socket.socket, workers: dict[int, int]) -> None:
     """Report deaths and do what the consumer asks, until it goes away."""
     poller = select.poll()
     poller.register(control, select.POLLIN)
@@ -158,7 +155,7 @@ def _serve(
                         os.kill(pid, signal.SIGKILL)
                 continue
             with socket.socket(fileno=descriptors[0]) as own:
-                _fork_worker(setup, pipeline, number, own, [control, wake], workers)
+                _fork_worker(setup, job, number, own, [control, wake], workers)
             _tell_pids(control, workers)
 
 
