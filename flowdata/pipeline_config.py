@@ -25,6 +25,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     create_model,
     model_validator,
@@ -32,6 +33,7 @@ from pydantic import (
 
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
+from flowdata.failures import OnError
 from flowdata.pipeline import LastBatch, Pipeline
 from flowdata.sources.base import Source
 from flowdata.sources.coco import COCOSource
@@ -112,6 +114,11 @@ class PipelineSection(_Section):
     workers: PositiveInt = 1
     prefetch_batches: PositiveInt = 4
     samples_per_message: PositiveInt = 8
+    max_worker_restarts: NonNegativeInt = 3
+    sample_deadline: PositiveFloat | None = None
+    on_error: OnError = "raise"
+    quarantine: str | None = None
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
 def load_pipeline(path_or_name: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Pipeline:
@@ -157,6 +164,11 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
             workers=section.workers,
             prefetch_batches=section.prefetch_batches,
             samples_per_message=section.samples_per_message,
+            max_worker_restarts=section.max_worker_restarts,
+            sample_deadline=section.sample_deadline,
+            on_error=section.on_error,
+            quarantine=section.quarantine,
+            max_bad_fraction=section.max_bad_fraction,
         )
         pipeline.output_specs()  # do the stages fit together?
     except ConfigError as error:

@@ -60,7 +60,7 @@ class CallJob(ABC):
         memory = SlotMemory(descriptor, layout)
         prepared = False
         while task := os.read(tasks, TASK.size):
-            slot, *_ = TASK.unpack(task)
+            slot, _, _, ticket = TASK.unpack(task)
             memory.set_progress(number, slot, 0)
             try:
                 if not prepared:
@@ -68,9 +68,9 @@ class CallJob(ABC):
                     prepared = True
                 size = int(memory.header(slot)[2])
                 sizes = _put(descriptor, slot, self.call(_get(descriptor, slot, [size])))
-                message = Message(DONE, slot, payload=pickle.dumps(sizes))
+                message = Message(DONE, ticket, pickle.dumps(sizes))
             except BaseException as error:
-                message = Message(FAILED, slot, payload=ROW_AND_PID.pack(0, os.getpid()) + pack_error(error))
+                message = Message(FAILED, ticket, ROW_AND_PID.pack(0, os.getpid()) + pack_error(error))
             memory.clear_progress(number)
             message.send(results)
 
@@ -137,7 +137,8 @@ class CallPool:
         self._crew = Crew(job, SlotLayout(ahead, _HEADER_WORDS - 1, workers, {}))
         self._free = list(range(ahead))
         self._queue: deque[_Call] = deque()
-        self._in_slot: dict[int, _Call] = {}
+        self._calls: dict[int, _Call] = {}  # by ticket
+        self._ticket = 0
         self.stop = weakref.finalize(self, self._crew.stop)
 
     @property
@@ -170,8 +171,9 @@ class CallPool:
         self._crew.memory.header(slot)[:_HEADER_WORDS] = epoch, number, len(pickled)
         call = _Call(number, slot)
         self._queue.append(call)
-        self._in_slot[slot] = call
-        self._crew.send([TASK.pack(slot, 0, 1, 0)])
+        self._ticket += 1
+        self._calls[self._ticket] = call
+        self._crew.send([TASK.pack(slot, 0, 1, self._ticket)])
 
     def take(self, seconds: float | None = None) -> tuple[Any, BaseException | None]:
         """Wait for the oldest call: its result and None, or None and what it raised, with the worker's traceback.
@@ -188,7 +190,7 @@ class CallPool:
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:
             for worker, message in self._crew.receive():
-                answered = self._in_slot.pop(message.slot)
+                answered = self._calls.pop(message.ticket)
                 answered.worker, answered.answer = worker, message
             if call.answer is not None:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import select
@@ -14,7 +15,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from typing import NoReturn
 
 import cloudpickle
 
@@ -23,6 +23,9 @@ from flowdata.executors import platform
 from flowdata.executors.slots import SlotLayout, SlotMemory
 from flowdata.executors.worker import (
     DIED,
+    KILL,
+    REQUEST,
+    RESPAWN,
     SETUP,
     SETUP_FAILED,
     STARTED,
@@ -38,6 +41,7 @@ _TASKS_PER_WRITE = select.PIPE_BUF // TASK.size  # such a write goes in whole or
 _MPI_VARIABLES = ("PMI", "OMPI_", "MPI", "HYDRA")  # with these in sight, a library would join the rank's MPI job
 _SINGLE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 _DEATH_NOTICE_S = 1.0  # from a connection's end to the server's word about it
+_log = logging.getLogger(__name__)
 _STOP_S = 1.0  # from the server's connection's end to its own
 
 
@@ -47,15 +51,18 @@ class Crew:
     Workers read tasks from one pipe, so that whoever is free takes the next. Each answers over its own socket, whose
     other end is in nobody else's hands: its closing tells either side that the other has gone.
 
+    A worker that dies is replaced, ``max_restarts`` times in all; what it had been doing is then in ``lost``.
+
     Args:
         job: What the workers do.
         layout: The shared memory; ``descriptor`` leads to it, and to as much behind it as a job wants.
+        max_restarts: Workers that may be replaced before a death is an error.
 
     Raises:
         ConfigError: the job cannot be pickled, or there is too little memory.
     """
 
-    def __init__(self, job: Job, layout: SlotLayout) -> None:
+    def __init__(self, job: Job, layout: SlotLayout, max_restarts: int = 0) -> None:
         self._job = job
         if not sys.executable:
             raise ConfigError(f"{job.owner}: this interpreter does not know its executable; use {job.alternative}")
@@ -70,6 +77,12 @@ class Crew:
         self._stopped = False
         self.pids: list[int] = []
         self.unsent: deque[bytes] = deque()
+        self.lost: list[int] = []
+        self.replaced = 0
+        self._most_replaced = max_restarts
+        self._died: dict[int, tuple[int, int]] = {}
+        self._stuck: dict[int, float] = {}
+        self._activity: dict[int, tuple[tuple[int, int], float]] = {}
         self.descriptor = descriptor = platform.unnamed_memory(layout.nbytes)
         try:
             self.memory = SlotMemory(descriptor, layout)
@@ -154,17 +167,25 @@ class Crew:
 
         An exception raised meanwhile by a signal handler does no harm.
         """
-        self._poller.poll(None if seconds is None else seconds * 1000)
+        self._poller.poll(None if seconds is None else seconds * 1e3)
+
+    def in_pipe(self) -> int:
+        """Tasks that no worker has read yet; 0 where the system does not tell."""
+        return platform.bytes_in_pipe(self._tasks) // TASK.size
+
+    def claims(self) -> set[int]:
+        """Tickets of the tasks that workers say they have."""
+        return {self.memory.claimed(number) for number in range(len(self._results))}
 
     def receive(self) -> list[tuple[int, Message]]:
         """Worker and message of what has come.
 
         Raises:
-            WorkerError: a worker or the server died, or could not be set up.
+            WorkerError: the server died, a worker did and may not be replaced, or they could not be set up.
             DataError: what the server's set-up raised on purpose.
         """
         self.check()
-        received = []
+        received: list[tuple[int, Message]] = []
         for descriptor, _ in self._poller.poll(0):
             if descriptor == self._tasks:
                 self._send_some()
@@ -175,9 +196,85 @@ class Crew:
                 continue
             messages = self._results[number].receive()
             if messages is None:
-                self._raise_death(number)
-            received += [(number, message) for message in messages]
+                self._await_notice(number)
+            else:
+                received += [(number, message) for message in messages]
+        for number in list(self._died):
+            received += self._replace(number)
         return received
+
+    # -- replacing them ----------------------------------------------------------------------------------------------
+
+    def _await_notice(self, number: int) -> None:
+        """Learn from the server how a worker ended that has closed its connection."""
+        poller = select.poll()
+        poller.register(self._control.connection, select.POLLIN)
+        deadline = time.monotonic() + _DEATH_NOTICE_S
+        while number not in self._died:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise WorkerError(
+                    f"{self._job.owner}: worker {number} closed its connection {self._occupation(number)}"
+                )
+            if poller.poll(left * 1000):
+                self._read_control()
+
+    def _replace(self, number: int) -> list[tuple[int, Message]]:
+        """Ask for a new worker in place of a dead one; returns what that one had still said.
+
+        Raises:
+            WorkerError: it is one too many.
+        """
+        pid, code = self._died.pop(number)
+        stuck = self._stuck.pop(number, None)
+        inbox = self._results[number]
+        how = _how(code) if stuck is None else (
+            f"did not get on for {stuck:.1f} s, which is more than sample_deadline, and was killed"
+        )  # fmt: skip
+        story = f"worker {number} (pid {pid}) {how} {self._occupation(number)}"
+        if self.replaced >= self._most_replaced:
+            spent = f"; {self.replaced} had been replaced already (max_worker_restarts)" if self.replaced else ""
+            raise WorkerError(f"{self._job.owner}: {story}{self._hint(code) if stuck is None else ''}{spent}")
+        self.replaced += 1
+        _log.warning("%s: %s; a new worker takes its place", self._job.owner, story)
+        del self._by_descriptor[inbox.connection.fileno()]
+        self._poller.unregister(inbox.connection)
+        said = [(number, message) for message in _last_words(inbox)]
+        inbox.connection.close()
+        if (ticket := self.memory.claimed(number)) != 0:
+            self.lost.append(ticket)
+        self.memory.claim(number, 0)
+        self.memory.clear_progress(number)
+        self._activity.pop(number, None)
+        own, theirs = socket.socketpair()
+        with theirs:
+            self._ask(RESPAWN, number, [theirs.fileno()])
+        self._results[number] = Inbox(own)
+        own.setblocking(False)
+        self._poller.register(own, select.POLLIN)
+        self._by_descriptor[own.fileno()] = number
+        return said
+
+    def _ask(self, request: int, number: int, descriptors: list[int]) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the server has gone; how is learnt by reading
+            socket.send_fds(self._control.connection, [REQUEST.pack(request, number)], descriptors)
+
+    def begin_to_wait(self) -> None:
+        """Start to measure anew who does not get on."""
+        self._activity.clear()
+
+    def end_stuck(self, deadline: float) -> None:
+        """Kill workers that have something to do and did not get on for ``deadline`` seconds of waiting."""
+        now = time.monotonic()
+        work = self.in_pipe() > 0
+        for number in range(len(self._results) if self.pids else 0):
+            state = self.memory.activity(number)
+            known, since = self._activity.get(number, (None, now))
+            if known != state or not (work or any(state)):
+                self._activity[number] = state, now
+            elif now - since > deadline and number not in self._stuck:
+                self._stuck[number] = now - since
+                self._ask(KILL, number, [])
 
     # -- how they ended ----------------------------------------------------------------------------------------------
 
@@ -198,18 +295,7 @@ class Crew:
             else:
                 assert message.kind == DIED, f"unexpected message of kind {message.kind} from the server"
                 number, pid, code = pickle.loads(message.payload)
-                who = f"worker {number} (pid {pid})"
-                raise WorkerError(f"{self._job.owner}: {who} {_how(code)} {self._occupation(number)}{self._hint(code)}")
-
-    def _raise_death(self, number: int) -> NoReturn:
-        """Raise what the server says about the end of a worker that has closed its connection."""
-        poller = select.poll()
-        poller.register(self._control.connection, select.POLLIN)
-        deadline = time.monotonic() + _DEATH_NOTICE_S
-        while (left := deadline - time.monotonic()) > 0:
-            if poller.poll(left * 1000):
-                self._read_control()
-        raise WorkerError(f"{self._job.owner}: worker {number} closed its connection {self._occupation(number)}")
+                self._died[number] = pid, code
 
     def _server_end(self) -> str:
         try:
@@ -275,6 +361,16 @@ def _wait_for_end(inboxes: Sequence[Inbox], seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             while inbox.receive() is not None:
                 pass
+
+
+def _last_words(inbox: Inbox) -> list[Message]:
+    """What a dead process had sent before."""
+    messages: list[Message] = []
+    inbox.connection.settimeout(_DEATH_NOTICE_S)  # for the case that a child of its own still holds the other end
+    with contextlib.suppress(TimeoutError):
+        while (more := inbox.receive()) is not None:
+            messages += more
+    return messages
 
 
 def _reserve(descriptor: int, layout: SlotLayout) -> None:

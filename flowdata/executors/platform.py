@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import math
 import os
 import signal
 import sys
 import tempfile
+import termios
+from array import array
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -65,6 +68,15 @@ def reserve(descriptor: int, offset: int, size: int) -> None:
         if size > _available_bytes():
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))  # the kernel would go on until it kills somebody
         os.posix_fallocate(descriptor, offset, size)
+
+
+def bytes_in_pipe(descriptor: int) -> int:
+    """Bytes written to a pipe that nobody has read yet; 0 where the system does not tell the writer."""
+    if sys.platform != "linux":
+        return 0
+    count = array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
 
 
 def write_at(descriptor: int, data: memoryview, offset: int) -> None:

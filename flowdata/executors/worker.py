@@ -17,32 +17,36 @@ import cloudpickle
 
 from flowdata.errors import WorkerError
 from flowdata.executors import platform
-from flowdata.executors.serial import store
+from flowdata.executors.rows import prepare
 from flowdata.executors.slots import SlotLayout, SlotMemory
+from flowdata.failures import BadSample
 from flowdata.pipeline import Pipeline
 from flowdata.sample import Array, SampleKey
 
-# A task: slot, first row, number of rows, generation. All workers read tasks from one pipe; the size divides a page,
+# A task: slot, first row, number of rows, ticket. All workers read tasks from one pipe; the size divides a page,
 # so that a write is never torn and a read always gets whole tasks.
 TASK = struct.Struct("<4I")
 
 ROW_AND_PID = struct.Struct("<2I")  # before the packed error in a message FAILED
 
 DONE, FAILED, SETUP, SETUP_FAILED, STARTED, DIED = range(6)
-_HEADER = struct.Struct("<B3xIIQ")
+_HEADER = struct.Struct("<B3xIQ")
+
+# What the consumer asks of the server later on: which of these, and the worker's number.
+REQUEST = struct.Struct("<2I")
+RESPAWN, KILL = range(2)  # with the descriptor of a new connection; the worker is dead; kill it
 
 
 class Message(NamedTuple):
-    """What travels over a socket: ``DONE`` and ``FAILED`` name a chunk by slot and first row."""
+    """What travels over a socket: ``DONE`` and ``FAILED`` name a task by its ticket."""
 
     kind: int
-    slot: int = 0
-    first: int = 0
+    ticket: int = 0
     payload: bytes = b""
 
     def send(self, connection: socket.socket) -> None:
         """Send it, waiting while the other side does not read."""
-        connection.sendall(_HEADER.pack(self.kind, self.slot, self.first, len(self.payload)) + self.payload)
+        connection.sendall(_HEADER.pack(self.kind, self.ticket, len(self.payload)) + self.payload)
 
 
 class Inbox:
@@ -65,11 +69,11 @@ class Inbox:
         self._buffer += data
         messages, start = [], 0
         while len(self._buffer) >= start + _HEADER.size:
-            kind, slot, first, size = _HEADER.unpack_from(self._buffer, start)
+            kind, ticket, size = _HEADER.unpack_from(self._buffer, start)
             end = start + _HEADER.size + size
             if len(self._buffer) < end:
                 break
-            messages.append(Message(kind, slot, first, bytes(self._buffer[end - size : end])))
+            messages.append(Message(kind, ticket, bytes(self._buffer[end - size : end])))
             start = end
         del self._buffer[:start]
         return messages
@@ -211,26 +215,31 @@ class PipelineJob:
         rows_of_slot: dict[int, list[dict[str, Array]]] = {}
         headers = [memory.header(slot) for slot in range(layout.slots)]
         while task := os.read(tasks, TASK.size):
-            slot, first, count, generation = TASK.unpack(task)
+            slot, first, count, ticket = TASK.unpack(task)
+            memory.claim(number, ticket)
             if slot not in rows_of_slot:
                 arrays = dict(memory.arrays(memory.slot_bytes(slot), layout.rows))
                 rows_of_slot[slot] = [{name: arrays[name][row, ...] for name in arrays} for row in range(layout.rows)]
             epoch, *indices = headers[slot][: 1 + first + count].tolist()
-            ragged: list[tuple[Any, ...]] = []
+            ragged: list[tuple[Any, ...] | None] = []
+            bad: list[BadSample] = []
             message = None
             for row in range(first, first + count):
-                if memory.generation != generation:
+                if memory.ticket(slot, first) != ticket:
                     break
                 memory.set_progress(number, slot, row)
                 rows = rows_of_slot[slot][row]
                 try:
-                    values = store(self.pipeline.process(SampleKey(epoch, indices[row]), rows), specs, rows)
+                    values, report = prepare(self.pipeline, SampleKey(epoch, indices[row]), specs, rows)
                 except BaseException as error:
-                    message = Message(FAILED, slot, first, ROW_AND_PID.pack(row, os.getpid()) + pack_error(error))
+                    message = Message(FAILED, ticket, ROW_AND_PID.pack(row, os.getpid()) + pack_error(error))
                     break
-                if carried:
-                    ragged.append(tuple(values[name] for name in carried))
+                if report is not None:
+                    bad.append(report)
+                ragged.append(None if values is None else tuple(values[name] for name in carried))
             memory.clear_progress(number)
             if message is None:
-                message = Message(DONE, slot, first, pickle.dumps(ragged, protocol=5) if ragged else b"")
+                worth_telling = bad or (carried and ragged)
+                message = Message(DONE, ticket, pickle.dumps((ragged, bad), protocol=5) if worth_telling else b"")
             message.send(results)
+            memory.claim(number, 0)  # until now a task is in the pipe, claimed or answered: none gets lost

@@ -154,6 +154,11 @@ class OFRecordSource:
             raise RecordError(f"{origin}: {error}") from None
         return Sample(key, {"record": record}, origin)
 
+    def origin(self, index: int) -> tuple[str, int]:
+        """Part file and byte offset of record ``index``."""
+        part, offset, _ = self.locate(index)
+        return str(self._paths[part]), offset
+
     def locate(self, index: int) -> tuple[int, int, int]:
         """Part number, offset of the header and length of the message of record ``index``."""
         if not 0 <= index < len(self):

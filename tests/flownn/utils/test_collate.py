@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flownn.utils.data import default_collate, default_convert
 
 import flownn as flow
+from flownn.utils.data import default_collate, default_convert
 
 Pair = namedtuple("Pair", "x y")
 

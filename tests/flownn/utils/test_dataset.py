@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import flownn as flow
 from flownn.utils.data import (
     ChainDataset,
     ConcatDataset,
@@ -13,8 +15,6 @@ from flownn.utils.data import (
     TensorDataset,
     random_split,
 )
-
-import flownn as flow
 
 
 class Letters(Dataset[str]):

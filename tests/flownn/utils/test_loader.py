@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import flownn as flow
 from flownn.utils.data import (
     BatchSampler,
     DataLoader,
@@ -16,8 +18,6 @@ from flownn.utils.data import (
     TensorDataset,
     get_worker_info,
 )
-
-import flownn as flow
 
 
 class Drawing(Dataset[Any]):

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flownn.utils.data import DataLoader, IterableDataset
 
 from flowdata.errors import ConfigError, WorkerError
+from flownn.utils.data import DataLoader, IterableDataset
 from tests.flowdata.executors import synthetic
 
 ROOT = Path(__file__).parents[3]

@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+
+import flownn as flow
 from flownn.utils.data import (
     BatchSampler,
     DistributedSampler,
@@ -13,8 +15,6 @@ from flownn.utils.data import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-
-import flownn as flow
 
 
 def test_sequential() -> None:
