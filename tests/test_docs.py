@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from flowdata.pipeline_config import load_pipeline
+from flownn import nn
 from tests.helpers import jobs
 from tests.helpers.records import picture
+from tests.test_api import DOCUMENTED
 from tests.test_architecture import module_name, sources
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +59,13 @@ def test_yaml_block_is_a_pipeline(with_digits: Path) -> None:
         batch = next(iter(loader))
     assert batch["image"].shape == (32, 1, 12, 12)
     assert batch["label"].shape == (32,)
+
+
+def test_every_name_of_nn_is_in_the_list() -> None:
+    listed = set(re.findall(r"`([\w.]+)`", (ROOT / "docs" / "nn.md").read_text()))
+    documented = {name.removeprefix("flownn.nn.") for name in DOCUMENTED}
+    missing = (documented | set(nn.__all__)) - listed - {"modules.pixelshuffle.PixelShufflev2", "parallel", "utils"}
+    assert not missing
 
 
 @pytest.mark.mpi
