@@ -236,6 +236,56 @@ def linspace(
     return _finish(np.linspace(start, end, steps).astype(_kind(dtype)), device, requires_grad)
 
 
+def logspace(
+    start: float,
+    end: float,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """``steps`` powers of ``base`` whose exponents go from ``start`` to ``end`` at equal distances.
+
+    Args:
+        start: First exponent.
+        end: Last exponent.
+        steps: How many.
+        base: What is raised to these powers.
+        dtype: Element type; None means the default floating point type.
+        device: Where to keep it; None means the cpu.
+        requires_grad: Whether ops on it are recorded.
+    """
+    return _finish((base ** np.linspace(start, end, steps)).astype(_kind(dtype)), device, requires_grad)
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
+    """Rows and columns, shape (2, n), of the elements of a matrix on and below a diagonal, in row-major order.
+
+    Args:
+        row: Rows of the matrix.
+        col: Its columns.
+        offset: 0 is the main diagonal; positive ones are above it.
+        dtype: Element type.
+        device: Where to keep it; None means the cpu.
+    """
+    return _finish(np.stack(np.tril_indices(row, offset, col)).astype(_kind(dtype)), device, False)
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
+    """Rows and columns, shape (2, n), of the elements of a matrix on and above a diagonal, in row-major order.
+
+    Args:
+        row: Rows of the matrix.
+        col: Its columns.
+        offset: 0 is the main diagonal; positive ones are above it.
+        dtype: Element type.
+        device: Where to keep it; None means the cpu.
+    """
+    return _finish(np.stack(np.triu_indices(row, offset, col)).astype(_kind(dtype)), device, False)
+
+
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A matrix with ones on the diagonal and zeros elsewhere.
 

@@ -50,7 +50,10 @@ def _forget(key: int) -> None:
 
 
 def _saved_arrays(vjp: Any) -> Iterator[Any]:
-    """Every array in the cells of a closure, and in the functions, tuples, lists and dicts found there."""
+    """Every array in the cells of a closure, and in the functions, tuples, lists and dicts found there.
+
+    An object there may list its arrays as ``saved_arrays``.
+    """
     pending, seen = [vjp], set()
     while pending:
         item = pending.pop()
@@ -75,6 +78,8 @@ def _saved_arrays(vjp: Any) -> Iterator[Any]:
             pending.append(item.__self__)
         elif backend.is_array(item):
             yield item
+        else:  # the context of a user's `Function`
+            pending.extend(getattr(item, "saved_arrays", ()))
 
 
 def keeps(vjp: Any, array: Any) -> bool:

@@ -251,16 +251,6 @@ def expand_as(x: Tensor, other: Tensor) -> Tensor:
 broadcast_to = expand
 
 
-def contiguous(x: Tensor) -> Tensor:
-    """The tensor itself if its elements lie in row-major order, else a copy in that order."""
-    return x if x.data.flags.c_contiguous else _row_major(x)
-
-
-@op
-def _row_major(xp: Any, x: Array) -> Any:
-    return x.copy(order="C"), lambda g: (g,)
-
-
 # ---------------------------------------------------------------- joining, splitting, repeating
 
 

@@ -69,7 +69,7 @@ UNARY: list[tuple[Any, Any, Any]] = [
     (activation.silu, lambda x: x * sigmoid(x), normal),
 ]
 COMPARISONS: list[tuple[Any, Any]] = [
-    (compare.equal, np.equal),
+    (compare.eq, np.equal),
     (compare.not_equal, np.not_equal),
     (compare.less, np.less),
     (compare.less_equal, np.less_equal),
@@ -77,7 +77,7 @@ COMPARISONS: list[tuple[Any, Any]] = [
     (compare.greater_equal, np.greater_equal),
 ]
 TORCH_FUNCTIONAL = ("relu", "silu")
-OTHER_NAME = {"power": "pow", "equal": "eq"}  # where torch's function of our name is missing or means another thing
+OTHER_NAME = {"power": "pow"}  # where torch's function of our name is missing or means another thing
 
 
 def torch_of(op: Any) -> Any:

@@ -1,0 +1,23 @@
+"""Linear algebra: norms, determinants, inverses and linear systems, as ``flownn.linalg``."""
+
+from __future__ import annotations
+
+from flownn.ops.distance import matrix_norm, norm, vector_norm
+from flownn.ops.linalg import cholesky, det, inv, slogdet, solve
+from flownn.ops.matmul import matmul
+from flownn.ops.products import cross
+from flownn.ops.rearrange import diagonal
+
+__all__ = [
+    "cholesky",
+    "cross",
+    "det",
+    "diagonal",
+    "inv",
+    "matmul",
+    "matrix_norm",
+    "norm",
+    "slogdet",
+    "solve",
+    "vector_norm",
+]
