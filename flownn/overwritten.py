@@ -25,9 +25,11 @@ _last_change: dict[int, tuple[weakref.ref[Any], int, str]] = {}
 
 def memory_owner(array: Any) -> Any:
     """The array at the end of the chain of bases, the same for all views of one piece of memory."""
-    while (base := array.base) is not None and backend.is_array(base):
-        array = base
-    return array
+    owner = array
+    while (array := getattr(array, "base", None)) is not None:
+        if backend.is_array(array):  # as_strided puts something else in between
+            owner = array
+    return owner
 
 
 def mark_overwritten(array: Any, by: str) -> None:

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from flownn import dtypes
 from flownn.autograd import op
 from flownn.autograd import wrap as tensor_of
@@ -304,7 +306,7 @@ def _diagonal(xp: Any, x: Array, *, offset: int, axes: tuple[int, int]) -> Any:
         return (whole,)
 
     y = x.diagonal(offset, *axes)
-    if xp.__name__ == "numpy":  # which makes it read-only by default
+    if xp is np:  # which makes it read-only by default
         y.flags.writeable = x.flags.writeable
     return y, vjp
 
@@ -423,8 +425,8 @@ def _unfold(xp: Any, x: Array, *, axis: int, size: int, step: int) -> Any:
     strides = [*x.strides, x.strides[axis]]
     strides[axis] *= step
     windows = xp.lib.stride_tricks.as_strided(x, (*shape[:axis], count, *shape[axis + 1 :], size), strides)
-    if xp.__name__ == "numpy":
-        windows.flags.writeable = x.flags.writeable and step >= size
+    if xp is np and step < size:
+        windows.flags.writeable = False  # one element is in several windows
 
     def vjp(g: Array) -> Any:
         whole = xp.zeros(shape, g.dtype)

@@ -28,7 +28,7 @@ def _from_end(xp: Any, x: Array, axis: int) -> Any:
     return xp.flip(xp.cumsum(xp.flip(x, axis), axis=axis, dtype=_sum_dtype(x)), axis)
 
 
-@op
+@op(quiet_floats=True)
 def _cumsum(xp: Any, x: Array, *, axis: int) -> Any:
     dtype = _sum_dtype(x)
     if x.ndim == 0:

@@ -61,7 +61,7 @@ def erfinv(xp: Any, x: Array) -> Any:
 def lgamma(xp: Any, x: Array) -> Any:
     """Logarithm of the absolute value of the gamma function."""
     wide = _wide(x)
-    y = special_functions(xp).gammaln(wide).astype(x.dtype, copy=False)
+    y = xp.where(wide == -math.inf, math.inf, special_functions(xp).gammaln(wide)).astype(x.dtype, copy=False)
     return y, lambda g: (g * special_functions(xp).digamma(wide),)
 
 
@@ -89,11 +89,16 @@ def sinc(xp: Any, x: Array) -> Any:
 
 @op(promote="float", quiet_floats=True)
 def logit(xp: Any, x: Array, *, eps: float | None = None) -> Any:
-    """``log(x / (1 - x))``; ``eps`` limits ``x`` to [eps, 1 - eps] first, with no gradient outside."""
+    """``log(x / (1 - x))``; NaN outside [0, 1]. ``eps`` limits ``x`` to [eps, 1 - eps] first."""
     wide = _wide(x)
     kept = wide if eps is None else xp.minimum(xp.maximum(wide, eps), 1 - eps)
     y = xp.log(kept) - xp.log1p(-kept)
-    return y.astype(x.dtype, copy=False), lambda g: (xp.where(kept == wide, g / (kept * (1 - kept)), 0),)
+
+    def vjp(g: Array) -> Any:
+        slope = xp.where(kept == wide, g / (kept * (1 - kept)), 0)
+        return (slope if eps is not None else xp.where((wide < 0) | (wide > 1), math.nan, slope),)
+
+    return y.astype(x.dtype, copy=False), vjp
 
 
 @op
@@ -109,7 +114,7 @@ def nan_to_num(xp: Any, x: Array, *, nan: float = 0.0, posinf: float | None = No
     return y, lambda g: (xp.where(finite, g, 0),)
 
 
-@op
+@op(quiet_floats=True)
 def frac(xp: Any, x: Array) -> Any:
     """``x - trunc(x)``."""
     return x - _integers_or(xp.trunc, x), lambda g: (g,)
