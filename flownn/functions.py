@@ -17,6 +17,7 @@ from flownn.ops import (
     distance,
     elementwise,
     layout,
+    linalg,
     products,
     rearrange,
     reduce,
@@ -24,6 +25,7 @@ from flownn.ops import (
     special,
     statistics,
 )
+from flownn.ops import diagonal as diagonals
 from flownn.ops import einsum as einstein
 from flownn.ops import index as indexing
 from flownn.ops import matmul as multiplication
@@ -43,27 +45,28 @@ __all__ = [
     "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
     "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cat", "cdist", "ceil", "chunk", "clamp",
     "clamp_max", "clamp_min", "clip", "clone", "column_stack", "concat", "concatenate", "copysign", "cos", "cosh",
-    "count_nonzero", "cross", "cummax", "cummin", "cumprod", "cumsum", "deg2rad", "diag", "diag_embed", "diagflat",
-    "diagonal", "diff", "digamma", "dist", "div", "divide", "dot", "dstack", "einsum", "empty", "empty_like", "eq",
-    "equal", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "eye", "fix", "flatten", "flip", "fliplr", "flipud",
-    "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "from_dlpack", "from_numpy", "full",
-    "full_like", "gather", "ge", "ger", "greater", "greater_equal", "gt", "histc", "hstack", "hypot", "index_add",
-    "index_copy", "index_fill", "index_put", "index_select", "inner", "is_floating_point", "is_tensor", "isclose",
-    "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "kron", "kthvalue", "le", "lerp", "less",
-    "less_equal", "lgamma", "linspace", "log", "log1p", "log2", "log10", "logaddexp", "logaddexp2", "logcumsumexp",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logspace", "logsumexp", "lt", "masked_fill",
-    "masked_scatter", "masked_select", "matmul", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum",
-    "mm", "mode", "moveaxis", "movedim", "msort", "mul", "multinomial", "multiply", "mv", "nan_to_num", "nanmean",
-    "nanmedian", "nansum", "narrow", "ne", "neg", "negative", "nonzero", "norm", "normal", "not_equal", "numel",
+    "count_nonzero", "cross", "cummax", "cummin", "cumprod", "cumsum", "deg2rad", "det", "diag", "diag_embed",
+    "diagflat", "diagonal", "diff", "digamma", "dist", "div", "divide", "dot", "dsplit", "dstack", "einsum", "empty",
+    "empty_like", "eq", "equal", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "eye", "fix", "flatten", "flip",
+    "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "from_dlpack",
+    "from_numpy", "full", "full_like", "gather", "gcd", "ge", "ger", "greater", "greater_equal", "gt", "heaviside",
+    "histc", "hsplit", "hstack", "hypot", "index_add", "index_copy", "index_fill", "index_put", "index_select",
+    "inner", "inverse", "is_floating_point", "is_tensor", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf",
+    "isposinf", "kron", "kthvalue", "lcm", "le", "lerp", "less", "less_equal", "lgamma", "linspace", "log", "log1p",
+    "log2", "log10", "log_softmax", "logaddexp", "logaddexp2", "logcumsumexp", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logit", "logspace", "logsumexp", "lt", "masked_fill", "masked_scatter",
+    "masked_select", "matmul", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mm", "mode",
+    "moveaxis", "movedim", "msort", "mul", "multinomial", "multiply", "mv", "nan_to_num", "nanmean", "nanmedian",
+    "nanquantile", "nansum", "narrow", "ne", "neg", "negative", "nonzero", "norm", "normal", "not_equal", "numel",
     "ones", "ones_like", "outer", "permute", "pow", "power", "prod", "quantile", "rad2deg", "rand", "rand_like",
     "randint", "randint_like", "randn", "randn_like", "randperm", "ravel", "reciprocal", "relu", "remainder",
     "repeat_interleave", "reshape", "result_type", "roll", "rot90", "round", "row_stack", "rsqrt", "scatter",
     "scatter_add", "scatter_reduce", "searchsorted", "select", "sgn", "sigmoid", "sign", "signbit", "sin", "sinc",
-    "sinh", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum",
-    "swapaxes", "swapdims", "t", "take", "take_along_dim", "tan", "tanh", "tensor", "tensor_split", "tensordot",
-    "tile", "topk", "trace", "transpose", "tril", "tril_indices", "triu", "triu_indices", "true_divide", "trunc",
-    "unbind", "unflatten", "unique", "unique_consecutive", "unsqueeze", "var", "var_mean", "vdot", "vstack", "where",
-    "xlogy", "zeros", "zeros_like",
+    "sinh", "slogdet", "softmax", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub",
+    "subtract", "sum", "swapaxes", "swapdims", "t", "take", "take_along_dim", "tan", "tanh", "tensor", "tensor_split",
+    "tensordot", "tile", "topk", "trace", "transpose", "tril", "tril_indices", "triu", "triu_indices", "true_divide",
+    "trunc", "unbind", "unflatten", "unique", "unique_consecutive", "unsqueeze", "var", "var_mean", "vdot", "vsplit",
+    "vstack", "where", "xlogy", "zeros", "zeros_like",
 ]
 # fmt: on
 
@@ -115,6 +118,9 @@ atan2 = arctan2 = arithmetic.atan2
 clamp_max = arithmetic.clamp_max
 clamp_min = arithmetic.clamp_min
 copysign = arithmetic.copysign
+heaviside = arithmetic.heaviside
+gcd = arithmetic.gcd
+lcm = arithmetic.lcm
 float_power = arithmetic.float_power
 fmax = arithmetic.fmax
 fmin = arithmetic.fmin
@@ -244,18 +250,24 @@ mv = products.mv
 outer = ger = products.outer
 trace = products.trace
 
+# ---------------------------------------------------------------- linalg
+
+det = linalg.det
+slogdet = linalg.slogdet
+inverse = linalg.inv
+
 # ---------------------------------------------------------------- rearrange
 
 adjoint = rearrange.adjoint
 atleast_1d = rearrange.atleast_1d
 atleast_2d = rearrange.atleast_2d
 atleast_3d = rearrange.atleast_3d
-block_diag = rearrange.block_diag
+block_diag = diagonals.block_diag
 column_stack = rearrange.column_stack
-diag = rearrange.diag
-diag_embed = rearrange.diag_embed
-diagflat = rearrange.diagflat
-diagonal = rearrange.diagonal
+diag = diagonals.diag
+diag_embed = diagonals.diag_embed
+diagflat = diagonals.diagflat
+diagonal = diagonals.diagonal
 diff = rearrange.diff
 dstack = rearrange.dstack
 fliplr = rearrange.fliplr
@@ -267,9 +279,12 @@ repeat_interleave = rearrange.repeat_interleave
 roll = rearrange.roll
 rot90 = rearrange.rot90
 tensor_split = rearrange.tensor_split
+hsplit = rearrange.hsplit
+vsplit = rearrange.vsplit
+dsplit = rearrange.dsplit
 tile = rearrange.tile
-tril = rearrange.tril
-triu = rearrange.triu
+tril = diagonals.tril
+triu = diagonals.triu
 vstack = row_stack = rearrange.vstack
 
 # ---------------------------------------------------------------- reduce
@@ -337,6 +352,7 @@ mode = ordering.mode
 msort = ordering.msort
 nanmedian = ordering.nanmedian
 quantile = ordering.quantile
+nanquantile = ordering.nanquantile
 searchsorted = ordering.searchsorted
 sort = ordering.sort
 topk = ordering.topk
@@ -372,6 +388,16 @@ unique_consecutive = statistics.unique_consecutive
 var_mean = statistics.var_mean
 
 # ---------------------------------------------------------------- about tensors
+
+
+def softmax(x: Tensor, dim: int) -> Tensor:
+    """``exp(x) / sum(exp(x))`` along ``dim``."""
+    return x.softmax(dim)
+
+
+def log_softmax(x: Tensor, dim: int) -> Tensor:
+    """``log(softmax(x))`` along ``dim``."""
+    return x.log_softmax(dim)
 
 
 def is_tensor(x: Any) -> bool:

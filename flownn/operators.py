@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from flownn import sampling
 from flownn.operators_in_place import InPlaceOperators
 from flownn.ops import (
     activation,
@@ -12,6 +13,7 @@ from flownn.ops import (
     distance,
     elementwise,
     layout,
+    linalg,
     products,
     rearrange,
     reduce,
@@ -19,6 +21,7 @@ from flownn.ops import (
     special,
     statistics,
 )
+from flownn.ops import diagonal as diagonals
 from flownn.ops import index as indexing
 from flownn.ops import loss as losses
 from flownn.ops import matmul as multiplication
@@ -56,6 +59,9 @@ class Operators(InPlaceOperators):
     atan2 = arctan2 = arithmetic.atan2
     hypot = arithmetic.hypot
     copysign = arithmetic.copysign
+    heaviside = arithmetic.heaviside
+    gcd = arithmetic.gcd
+    lcm = arithmetic.lcm
     xlogy = arithmetic.xlogy
     logaddexp = arithmetic.logaddexp
     logaddexp2 = arithmetic.logaddexp2
@@ -65,6 +71,8 @@ class Operators(InPlaceOperators):
 
     def __pos__(self) -> Self:
         return self
+
+    positive = __pos__
 
     # ------------------------------------------------------------ products
 
@@ -227,10 +235,19 @@ class Operators(InPlaceOperators):
     nanmedian = ordering.nanmedian
     mode = ordering.mode
     quantile = ordering.quantile
+    nanquantile = ordering.nanquantile
     unique = statistics.unique
     unique_consecutive = statistics.unique_consecutive
     bincount = statistics.bincount
     histc = statistics.histc
+
+    # ------------------------------------------------------------ random numbers, linear algebra
+
+    bernoulli = sampling.bernoulli
+    multinomial = sampling.multinomial
+    det = linalg.det
+    slogdet = linalg.slogdet
+    inverse = linalg.inv
 
     # ------------------------------------------------------------ shape
 
@@ -260,15 +277,18 @@ class Operators(InPlaceOperators):
     flipud = rearrange.flipud
     roll = rearrange.roll
     rot90 = rearrange.rot90
-    tril = rearrange.tril
-    triu = rearrange.triu
-    diag = rearrange.diag
-    diagflat = rearrange.diagflat
-    diagonal = rearrange.diagonal
-    diag_embed = rearrange.diag_embed
+    tril = diagonals.tril
+    triu = diagonals.triu
+    diag = diagonals.diag
+    diagflat = diagonals.diagflat
+    diagonal = diagonals.diagonal
+    diag_embed = diagonals.diag_embed
     diff = rearrange.diff
     split = shapes.split
     tensor_split = rearrange.tensor_split
+    hsplit = rearrange.hsplit
+    vsplit = rearrange.vsplit
+    dsplit = rearrange.dsplit
     chunk = shapes.chunk
     unbind = shapes.unbind
     unfold = rearrange.unfold

@@ -9,7 +9,8 @@ import numpy as np
 
 from flownn import backend, inplace
 from flownn.graph import TensorBase
-from flownn.ops import activation, arithmetic, compare, elementwise, rearrange, scan, scatter, special
+from flownn.ops import activation, arithmetic, compare, elementwise, products, scan, scatter, special
+from flownn.ops import diagonal as diagonals
 from flownn.random import Generator, default_generator
 
 
@@ -50,6 +51,15 @@ class InPlaceOperators(TensorBase):
     clamp_ = clip_ = _in_place("clamp_", elementwise.clamp)
     clamp_min_ = _in_place("clamp_min_", arithmetic.clamp_min)
     clamp_max_ = _in_place("clamp_max_", arithmetic.clamp_max)
+
+    heaviside_ = _in_place("heaviside_", arithmetic.heaviside)
+    gcd_ = _in_place("gcd_", arithmetic.gcd)
+    lcm_ = _in_place("lcm_", arithmetic.lcm)
+    addmm_ = _in_place("addmm_", products.addmm)
+    addmv_ = _in_place("addmv_", products.addmv)
+    addr_ = _in_place("addr_", products.addr)
+    addbmm_ = _in_place("addbmm_", products.addbmm)
+    baddbmm_ = _in_place("baddbmm_", products.baddbmm)
 
     # ------------------------------------------------------------ functions of single elements
 
@@ -127,9 +137,9 @@ class InPlaceOperators(TensorBase):
     scatter_ = _in_place("scatter_", scatter.scatter)
     scatter_add_ = _in_place("scatter_add_", scatter.scatter_add)
     scatter_reduce_ = _in_place("scatter_reduce_", scatter.scatter_reduce)
-    fill_diagonal_ = _in_place("fill_diagonal_", rearrange.fill_diagonal)
-    tril_ = _in_place("tril_", rearrange.tril)
-    triu_ = _in_place("triu_", rearrange.triu)
+    fill_diagonal_ = _in_place("fill_diagonal_", diagonals.fill_diagonal)
+    tril_ = _in_place("tril_", diagonals.tril)
+    triu_ = _in_place("triu_", diagonals.triu)
     cumsum_ = _in_place("cumsum_", scan.cumsum)
     cumprod_ = _in_place("cumprod_", scan.cumprod)
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flownn import backend, dtypes
-from flownn.creation import randint, randn
 from flownn.errors import DtypeError, ShapeError
-from flownn.graph import wrap
+from flownn.graph import TensorBase, wrap
 from flownn.random import Generator, default_generator
-from flownn.tensor import Tensor
+
+if TYPE_CHECKING:
+    from flownn.tensor import Tensor
+
+_FLOAT64 = np.dtype(np.float64)
+
+
+def _on_host(value: Any) -> Any:
+    return backend.to_device(value.data, backend.CPU) if isinstance(value, TensorBase) else value
+
+
+def _result(array: Any, dtype: Any, device: backend.device) -> Any:
+    return wrap(backend.to_device(array.astype(dtype, copy=False), device))
 
 
 def normal(
@@ -38,24 +49,18 @@ def normal(
         ShapeError: ``size`` is missing, or given beside a tensor.
         ValueError: a negative standard deviation.
     """
-    tensors = [each for each in (mean, std) if isinstance(each, Tensor)]
+    tensors = [each for each in (mean, std) if isinstance(each, TensorBase)]
     if bool(tensors) != (size is None):
         raise ShapeError("normal: expected a size for two numbers, and none beside a tensor")
-    if (std < 0).any() if isinstance(std, Tensor) else std < 0:
+    centre, width = _on_host(mean), _on_host(std)
+    if np.any(np.asarray(width) < 0):
         raise ValueError("normal: expected standard deviations from 0")
-    if not tensors:
-        drawn = randn(tuple(size or ()), generator=generator, dtype=dtype, device=device)
-        drawn.mul_(std).add_(mean)
-        return drawn
-    shape = np.broadcast_shapes(*(each.data.shape for each in tensors))
-    like = tensors[0]
-    drawn = randn(shape, generator=generator, dtype=dtype or like.dtype, device=device or like.device)
-    result: Tensor = drawn * _plain(std) + _plain(mean)
+    shape = np.broadcast_shapes(*(each.data.shape for each in tensors)) if tensors else tuple(size or ())
+    kind = dtypes.as_dtype(dtype or (tensors[0].data.dtype if tensors else dtypes.get_default_dtype())).dtype
+    place = backend.device(device or (backend.device_of(tensors[0].data) if tensors else "cpu"))
+    drawn = (generator or default_generator).normal(shape, kind)
+    result: Tensor = _result(drawn * width + centre, kind, place)
     return result
-
-
-def _plain(value: Any) -> Any:
-    return value.detach() if isinstance(value, Tensor) else value
 
 
 def bernoulli(x: Tensor, *, generator: Generator | None = None) -> Tensor:
@@ -69,9 +74,14 @@ def bernoulli(x: Tensor, *, generator: Generator | None = None) -> Tensor:
         DtypeError: ``x`` is not floating point.
         ValueError: a probability outside [0, 1].
     """
-    if not x.is_floating_point():
-        raise DtypeError(f"bernoulli: expected floating point probabilities, got {x.dtype}")
-    return x.detach().clone().bernoulli_(x, generator=generator)
+    if dtypes.category(x.data.dtype) != dtypes.FLOATING:
+        raise DtypeError(f"bernoulli: expected floating point probabilities, got {x.data.dtype}")
+    chance = _on_host(x)
+    if not ((chance >= 0) & (chance <= 1)).all():
+        raise ValueError("bernoulli: expected probabilities from 0 to 1")
+    drawn = (generator or default_generator).uniform(chance.shape, _FLOAT64) < chance
+    result: Tensor = _result(drawn, x.data.dtype, backend.device_of(x.data))
+    return result
 
 
 def multinomial(
@@ -90,11 +100,12 @@ def multinomial(
         ShapeError: another number of dims.
         ValueError: weights that are negative, not finite or all 0, or fewer positive ones than samples to draw.
     """
-    if not x.is_floating_point():
-        raise DtypeError(f"multinomial: expected floating point weights, got {x.dtype}")
-    if x.ndim not in (1, 2):
-        raise ShapeError(f"multinomial: expected weights (n,) or (rows, n), got shape {tuple(x.shape)}")
-    weights = backend.to_device(x.data, backend.CPU).astype(np.float64).reshape(-1, x.shape[-1])
+    shape = x.data.shape
+    if dtypes.category(x.data.dtype) != dtypes.FLOATING:
+        raise DtypeError(f"multinomial: expected floating point weights, got {x.data.dtype}")
+    if len(shape) not in (1, 2):
+        raise ShapeError(f"multinomial: expected weights (n,) or (rows, n), got shape {tuple(shape)}")
+    weights = _on_host(x).astype(np.float64).reshape(-1, shape[-1])
     if not (np.isfinite(weights).all() and (weights >= 0).all() and (weights.sum(axis=1) > 0).all()):
         raise ValueError("multinomial: expected finite weights from 0, with a positive sum in each row")
     if not 0 < num_samples or (not replacement and (np.count_nonzero(weights, axis=1) < num_samples).any()):
@@ -102,15 +113,15 @@ def multinomial(
     source = generator or default_generator
     if replacement:
         ends = np.cumsum(weights, axis=1)
-        drawn = source.uniform((len(weights), num_samples), np.dtype(np.float64)) * ends[:, -1:]
+        drawn = source.uniform((len(weights), num_samples), _FLOAT64) * ends[:, -1:]
         found = (drawn[:, :, None] >= ends[:, None, :]).sum(axis=2)
     else:  # the smallest of exponential times belong to a draw without replacement (Efraimidis and Spirakis, 2006)
-        times = -np.log1p(-source.uniform(weights.shape, np.dtype(np.float64)))
+        times = -np.log1p(-source.uniform(weights.shape, _FLOAT64))
         with np.errstate(divide="ignore", invalid="ignore"):
             times = np.where(weights > 0, times / weights, np.inf)
         found = np.argsort(times, axis=1, kind="stable")[:, :num_samples]
-    found = found.reshape(*x.shape[:-1], num_samples).astype(dtypes.int64.dtype, copy=False)
-    result: Tensor = wrap(backend.to_device(found, x.device))
+    found = found.reshape(*shape[:-1], num_samples)
+    result: Tensor = _result(found, dtypes.int64.dtype, backend.device_of(x.data))
     return result
 
 
@@ -122,16 +133,24 @@ def randint_like(
     generator: Generator | None = None,
     dtype: Any = None,
     device: Any = None,
-    requires_grad: bool = False,
 ) -> Tensor:
-    """`randint` with the shape and, unless given, the type and device of another tensor."""
+    """Integers drawn uniformly from ``low`` to ``high - 1``; as ``randint_like(other, high)`` from 0.
+
+    Args:
+        other: Whose shape and, unless given, type and device the result has.
+        low: Smallest integer.
+        high: One more than the largest integer.
+        generator: Where to draw from; None means the default generator.
+        dtype: Element type.
+        device: Where to keep it.
+
+    Raises:
+        ValueError: ``high`` is not above ``low``.
+    """
     start, end = (0, low) if high is None else (low, high)
-    return randint(
-        start,
-        end,
-        tuple(other.shape),
-        generator=generator,
-        dtype=dtype or other.dtype,
-        device=device or other.device,
-        requires_grad=requires_grad,
-    )
+    if end <= start:
+        raise ValueError(f"randint_like: expected high above low, got {start} and {end}")
+    drawn = (generator or default_generator).integers(start, end, other.data.shape)
+    kind = dtypes.as_dtype(dtype or other.data.dtype).dtype
+    result: Tensor = _result(drawn, kind, backend.device(device or backend.device_of(other.data)))
+    return result

@@ -100,6 +100,25 @@ def lerp(xp: Any, start: Array, end: Array, weight: Array) -> Any:
     )
 
 
+@op(promote="common")
+def heaviside(xp: Any, x: Array, values: Array) -> Any:
+    """0 where ``x`` is negative, ``values`` where it is 0, 1 where it is positive; no gradient."""
+    x = xp.asarray(x)
+    return xp.where(x == 0, values, (x > 0).astype(x.dtype)), None
+
+
+@op(promote="common")
+def gcd(xp: Any, x: Array, y: Array) -> Any:
+    """The greatest common divisor of integers, never negative."""
+    return xp.gcd(x, y), None
+
+
+@op(promote="common")
+def lcm(xp: Any, x: Array, y: Array) -> Any:
+    """The least common multiple of integers, never negative."""
+    return xp.lcm(x, y), None
+
+
 def addcmul(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
     """``x + value * first * second``."""
     return add(x, multiply(first, second), alpha=value)

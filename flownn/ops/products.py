@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from flownn.errors import ShapeError
 from flownn.ops.axes import axis_of
+from flownn.ops.diagonal import diagonal
 from flownn.ops.distance import norm
 from flownn.ops.elementwise import add, multiply, subtract
 from flownn.ops.matmul import bmm, matmul, require_one_dtype
-from flownn.ops.rearrange import diagonal, roll
+from flownn.ops.rearrange import roll
 from flownn.ops.reduce import sum as sum_of
 from flownn.ops.shape import expand, movedim, reshape, unsqueeze
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flownn import dtypes
@@ -13,9 +12,9 @@ from flownn.errors import DtypeError, ShapeError
 from flownn.ops.arithmetic import lerp
 from flownn.ops.axes import axis_of
 from flownn.ops.compare import masked_fill
-from flownn.ops.index import index_select, pick
+from flownn.ops.index import pick
 from flownn.ops.reduce import ValuesAndIndices
-from flownn.ops.shape import flatten, movedim, reshape, squeeze, unsqueeze
+from flownn.ops.shape import movedim, reshape, squeeze
 
 if TYPE_CHECKING:
     from flownn.tensor import Tensor
@@ -216,7 +215,7 @@ _INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
 def quantile(
     x: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
-    """The value below which a fraction ``q`` of the elements lies.
+    """The value below which a fraction ``q`` of the elements lies; NaN if one of them is.
 
     Args:
         x: Floating point, any shape.
@@ -228,47 +227,47 @@ def quantile(
 
     Raises:
         DtypeError: ``x`` is not floating point.
-        ShapeError: there is no such dim or no element, or ``q`` has several dims.
+        ShapeError: there is no such dim or no element.
         ValueError: a fraction outside [0, 1], or another ``interpolation``.
     """
+    return _quantile("quantile", x, q, dim, keepdim, interpolation)
+
+
+def nanquantile(
+    x: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
+    """`quantile` of the elements that are not NaN; NaN where there are none."""
+    return _quantile("nanquantile", x, q, dim, keepdim, interpolation)
+
+
+def _quantile(name: str, x: Tensor, q: Any, dim: int | None, keepdim: bool, interpolation: str) -> Tensor:
     if dtypes.category(x.data.dtype) != dtypes.FLOATING:
-        raise DtypeError(f"quantile: expected a floating point type, got {x.data.dtype}; convert with .float()")
+        raise DtypeError(f"{name}: expected a floating point type, got {x.data.dtype}; convert with .float()")
     if interpolation not in _INTERPOLATIONS:
-        raise ValueError(f"quantile: expected interpolation one of {', '.join(_INTERPOLATIONS)}, got {interpolation!r}")
-    fractions = q.data.tolist() if hasattr(q, "data") else q
-    single = not isinstance(fractions, Sequence)
-    fractions = [float(each) for each in ([fractions] if single else fractions)]
-    if not all(0 <= each <= 1 for each in fractions):
-        raise ValueError(f"quantile: expected fractions from 0 to 1, got {q}")
-    ndim = x.data.ndim
-    axis = 0 if dim is None else axis_of("quantile", ndim, dim)
-    lines = reshape(x, 1, -1) if dim is None or not ndim else flatten(unsqueeze(movedim(x, axis, -1), 0), 0, -2)
+        raise ValueError(f"{name}: expected interpolation one of {', '.join(_INTERPOLATIONS)}, got {interpolation!r}")
+    xp, ndim = array_module(x.data), x.data.ndim
+    fractions = xp.asarray(getattr(q, "data", q), dtypes.float64.dtype)
+    if not ((fractions >= 0) & (fractions <= 1)).all():
+        raise ValueError(f"{name}: expected fractions from 0 to 1, got {q}")
+    axis = 0 if dim is None else axis_of(name, ndim, dim)
+    lines = reshape(x, -1) if dim is None or not ndim else movedim(x, axis, -1)
     size = lines.data.shape[-1]
     if not size:
-        raise ShapeError(f"quantile: nothing to choose from along dim {dim} of shape {tuple(x.data.shape)}")
-    xp = array_module(x.data)
-    in_order = sort(lines, -1).values
-    ranks = [each * (size - 1) for each in fractions]
+        raise ShapeError(f"{name}: nothing to choose from along dim {dim} of shape {tuple(x.data.shape)}")
+    missing = xp.isnan(_comparable(lines.data)).sum(axis=-1, keepdims=True)
+    ranks = xp.maximum(size - missing - 1, 0) * fractions.reshape(-1)
     if interpolation in ("lower", "higher", "nearest"):
-        to_whole: Any = {"lower": math.floor, "higher": math.ceil, "nearest": round}[interpolation]
-        ranks = [to_whole(each) for each in ranks]
-    below, above = [math.floor(each) for each in ranks], [math.ceil(each) for each in ranks]
-    weights = [
-        0.5 * (a != b) if interpolation == "midpoint" else r - b for r, a, b in zip(ranks, above, below, strict=True)
-    ]
-    result = lerp(
-        index_select(in_order, -1, wrap(xp.asarray(below))),
-        index_select(in_order, -1, wrap(xp.asarray(above))),
-        wrap(xp.asarray(weights, x.data.dtype)),
-    )
-    result = masked_fill(result, wrap(xp.isnan(lines.data).any(axis=-1, keepdims=True)), math.nan)
-    kept = list(x.data.shape)
-    for each in range(ndim) if dim is None else (axis,) if ndim else ():
-        kept[each] = 1
-    result = reshape(movedim(result, -1, 0), len(fractions), *kept)
-    if not keepdim and ndim:
-        result = squeeze(result, tuple(range(1, ndim + 1)) if dim is None else axis + 1)
-    return squeeze(result, 0) if single else result
+        ranks = {"lower": xp.floor, "higher": xp.ceil, "nearest": xp.rint}[interpolation](ranks)
+    below, above = xp.floor(ranks).astype(dtypes.int64.dtype), xp.ceil(ranks).astype(dtypes.int64.dtype)
+    weights = 0.5 * (below != above) if interpolation == "midpoint" else ranks - below
+    in_order, last = sort(lines, -1).values, lines.data.ndim - 1
+    between = lerp(pick(in_order, last, below), pick(in_order, last, above), wrap(weights.astype(x.data.dtype)))
+    undefined = missing == size if name == "nanquantile" else missing > 0
+    result = movedim(masked_fill(between, wrap(undefined), math.nan), -1, 0)
+    if keepdim and ndim:
+        kept = [1 if dim is None or each == axis else size for each, size in enumerate(x.data.shape)]
+        result = reshape(result, -1, *kept)
+    return result if fractions.ndim else squeeze(result, 0)
 
 
 @op
