@@ -212,8 +212,9 @@ class finfo:
         if not kind.is_floating_point:
             raise DtypeError(f"finfo: expected a floating point type, got {kind}; see iinfo")
         found = ml_dtypes.finfo(kind.dtype)
-        for name in ("eps", "max", "min", "tiny", "smallest_normal", "resolution"):
+        for name in ("eps", "max", "min", "tiny", "smallest_normal"):
             object.__setattr__(self, name, float(getattr(found, name)))
+        object.__setattr__(self, "resolution", 10.0 ** -int(found.precision))
         object.__setattr__(self, "bits", 8 * kind.itemsize)
         object.__setattr__(self, "dtype", kind.name)
 

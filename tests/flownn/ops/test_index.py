@@ -17,11 +17,15 @@ KEYS: dict[str, Any] = {
     "ellipsis": (..., 0), "new dim": (None, 1, ..., None), "mask": MASK, "row mask": np.array([True, False, True]),
     "list": [2, 0, 2], "array": np.array([[0, 1], [2, 2]]), "pair": ([0, 2, 0], [1, 3, 1]),
     "mixed": (slice(1, 3), [0, 0]), "grid": (np.array([[0], [2]]), np.array([[1, 2]])), "nothing": [],
-    "int and array": (1, [0, 3, 0]),
+    "int and array": (1, [0, 3, 0]), "backwards": (slice(None, None, -1), slice(2, None, -2)),
+    "array and new dim": (None, [0, 2], None), "mask and array": (np.array([True, False, True]), [0, 3]),
+    "slice between": ([0, 0], slice(1, 3)), "array last": (..., [3, 0, 3]), "0-dim array": np.array(1),
+    "outer": (np.array([[0], [2]]), slice(None, None, 3)), "true": True, "false": False,
 }  # fmt: skip
 
 # These write to one place twice. PyTorch then passes a gradient to the value that was lost too.
-TWICE = ("list", "array", "pair", "mixed", "int and array")
+TWICE = ("list", "array", "pair", "mixed", "int and array", "slice between", "array last")
+BACKWARDS = ("backwards",)  # which PyTorch does not have
 
 
 def as_torch(torch: Any, key: Any) -> Any:
@@ -38,7 +42,7 @@ def as_numpy(key: Any) -> Any:
 
 def reading(name: str, key: Any) -> OpCase:
     return OpCase(lambda x: x[key], [(3, 4)], name=f"get-{name}", expected=lambda x: x[as_numpy(key)],
-                  torch=lambda torch, x: x[as_torch(torch, key)])  # fmt: skip
+                  torch=None if name in BACKWARDS else lambda torch, x: x[as_torch(torch, key)])  # fmt: skip
 
 
 def written(x: Any, value: Any, key: Any) -> Any:
@@ -60,7 +64,7 @@ CASES = [
     *(
         OpCase(lambda x, value, key=key: assign(x, value, key), [(3, 4), ()], name=f"set-{name}",
                expected=lambda x, value, key=key: written(x, value, key),
-               torch=None if name in TWICE else
+               torch=None if name in TWICE + BACKWARDS else
                lambda torch, x, value, key=key: assign(x, value, as_torch(torch, key)))
         for name, key in KEYS.items()
     ),
