@@ -64,7 +64,7 @@ CASES = [
     *(
         OpCase(lambda x, value, key=key: assign(x, value, key), [(3, 4), ()], name=f"set-{name}",
                expected=lambda x, value, key=key: written(x, value, key),
-               torch=None if name in TWICE + BACKWARDS else
+               torch=None if name in (*TWICE, *BACKWARDS, "false") else
                lambda torch, x, value, key=key: assign(x, value, as_torch(torch, key)))
         for name, key in KEYS.items()
     ),
