@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flownn import dtypes
 from flownn.autograd import op
 from flownn.backend import Array
-from flownn.ops.elementwise import add, divide, multiply, power
+from flownn.ops.elementwise import add, divide, multiply, power, refuse_bool
 from flownn.ops.elementwise import clamp as limit
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def hypot(xp: Any, x: Array, y: Array) -> Any:
 @op(promote="common", quiet_floats=True)
 def fmod(xp: Any, x: Array, y: Array) -> Any:
     """What ``x`` exceeds ``trunc(x / y) * y`` by; has the sign of ``x``."""
+    refuse_bool(xp, "fmod", x, y)
     return xp.fmod(x, y), lambda g: (g, lambda: -g * xp.trunc(x / y))
 
 

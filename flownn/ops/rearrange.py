@@ -14,6 +14,7 @@ from flownn.backend import Array, array_module
 from flownn.errors import ShapeError
 from flownn.kernels.accumulate import sum_at
 from flownn.ops.axes import Dims, axes_of, axis_of
+from flownn.ops.compare import not_equal
 from flownn.ops.diagonal import require_matrix
 from flownn.ops.elementwise import subtract
 from flownn.ops.index import narrow
@@ -312,7 +313,7 @@ def unfold(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
 
 
 def diff(x: Tensor, n: int = 1, dim: int = -1) -> Tensor:
-    """What each element along a dim has more than the one before it, ``n`` times over.
+    """What each element along a dim has more than the one before it, ``n`` times over; of bools whether they differ.
 
     Args:
         x: One dim or more.
@@ -325,9 +326,10 @@ def diff(x: Tensor, n: int = 1, dim: int = -1) -> Tensor:
     if not x.data.ndim:
         raise ShapeError("diff: expected one dim or more, got a 0-dim tensor")
     axis = axis_of("diff", x.data.ndim, dim)
+    difference = not_equal if x.data.dtype.kind == "b" else subtract
     for _ in range(n):
         size = max(x.data.shape[axis] - 1, 0)
-        x = subtract(narrow(x, axis, min(1, x.data.shape[axis]), size), narrow(x, axis, 0, size))
+        x = difference(narrow(x, axis, min(1, x.data.shape[axis]), size), narrow(x, axis, 0, size))
     return x
 
 

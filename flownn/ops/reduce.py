@@ -210,9 +210,8 @@ def prod(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = Non
     return _prod(x, axes=axes_of("prod", x.data.ndim, dim), keepdim=keepdim)
 
 
-@op(quiet_floats=True)
+@op(promote="float", quiet_floats=True)
 def _logsumexp(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
-    require_floating("logsumexp", x)
     wide = widened(x)
     top = wide.max(axis=axes, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0)
@@ -229,12 +228,11 @@ def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` over dims, without overflow.
 
     Args:
-        x: Floating point, any shape.
+        x: Any shape; integers become the default floating point type.
         dim: Dims to reduce, None for all.
         keepdim: Keep them with size 1.
 
     Raises:
-        DtypeError: ``x`` is not floating point.
         ShapeError: there is no such dim, or it appears twice.
     """
     return _logsumexp(x, axes=axes_of("logsumexp", x.data.ndim, dim), keepdim=keepdim)

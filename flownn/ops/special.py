@@ -10,7 +10,7 @@ import numpy as np
 from flownn import dtypes
 from flownn.autograd import op
 from flownn.backend import Array, special_functions
-from flownn.ops.elementwise import _integers_or
+from flownn.ops.elementwise import integers_or
 
 
 def _wide(x: Array) -> Any:
@@ -117,7 +117,7 @@ def nan_to_num(xp: Any, x: Array, *, nan: float = 0.0, posinf: float | None = No
 @op(quiet_floats=True)
 def frac(xp: Any, x: Array) -> Any:
     """``x - trunc(x)``."""
-    return x - _integers_or(xp.trunc, x), lambda g: (g,)
+    return x - integers_or(xp.trunc, x), lambda g: (g,)
 
 
 @op(promote="float")
