@@ -171,7 +171,7 @@ def _process(
     ready: list[Node] = []
 
     for edge, g in roots:
-        arrived[edge] = g if edge not in arrived else arrived[edge] + g
+        arrived[edge] = g if edge not in arrived else _sum_of_two(arrived[edge], g)
     for edge in list(arrived):
         if uses[edge]:
             continue
@@ -216,7 +216,7 @@ def _process(
                     known += c
                     c = None
                 else:
-                    c = arrived[edge] = known + c
+                    c = arrived[edge] = _sum_of_two(known, c)
                     summed.add(edge)
                 del known
             left = uses[edge] = uses[edge] - 1
@@ -230,6 +230,12 @@ def _process(
                 in_tuple = bool(contributions) and contributions[i] is c
                 mine = edge in summed or (c.base is None and _references(c) - in_tuple == _ONE_HOLDER)
                 _finish_leaf(run, edge, c, mine, wanted)
+
+
+def _sum_of_two(first: Any, second: Any) -> Any:
+    """A new array; of 0-dim ones NumPy makes a scalar, which could not be added to in place."""
+    total = first + second
+    return np.asarray(total) if isinstance(total, np.generic) else total
 
 
 _no_gradient: Sequence[Any] = ()

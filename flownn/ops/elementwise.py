@@ -54,14 +54,18 @@ def refuse_bool(xp: Any, name: str, *arrays: Any) -> None:
 
 
 @op(promote="common")
-def multiply(xp: Any, x: Array, y: Array) -> Any:
+def multiply(xp: Any, x: Any, y: Any) -> Any:
     """``x * y``."""
+    if isinstance(y, (int, float)):  # nothing but the number is kept
+        return x * y, lambda g: (lambda: g * y, None)
     return x * y, lambda g: (lambda: g * y, lambda: g * x)
 
 
 @op(promote="float", quiet_floats=True)
-def true_divide(xp: Any, x: Array, y: Array) -> Any:
+def true_divide(xp: Any, x: Any, y: Any) -> Any:
     """``x / y``; integers give the default floating point type."""
+    if isinstance(y, (int, float)):
+        return x / y, lambda g: (lambda: g / y, None)
     return x / y, lambda g: (lambda: g / y, lambda: -g * x / y / y)
 
 

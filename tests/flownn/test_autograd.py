@@ -138,6 +138,23 @@ def test_a_leaf_used_in_many_places() -> None:
     assert x.grad.tolist() == [12.5]
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (2, 2)])
+@pytest.mark.parametrize("uses", [1, 2, 3, 4, 7])
+def test_every_use_counts_also_of_a_0_dim_tensor(uses: int, shape: tuple[int, ...]) -> None:
+    x = flow.full(shape, 2.0, dtype=flow.float64, requires_grad=True)
+    y = x * 1
+    total = flow.zeros(shape, dtype=flow.float64)
+    for k in range(uses):
+        total = total + y * y * k + x
+    total.sum().backward()
+    want = sum(4 * k + 1 for k in range(uses))
+    assert isinstance(x.grad.data, np.ndarray)
+    np.testing.assert_array_equal(x.grad.numpy(), np.full(shape, want))
+    root = total.detach().requires_grad_()
+    autograd.backward([root] * uses, [flow.ones_like(root)] * uses)
+    np.testing.assert_array_equal(root.grad.numpy(), np.full(shape, uses))
+
+
 def test_gradients_accumulate_over_backwards() -> None:
     x = leaf(1, 2)
     for _ in range(3):

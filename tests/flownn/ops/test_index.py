@@ -163,3 +163,63 @@ def test_augmented_assignment_to_a_part(rng: np.random.Generator) -> None:
 def test_errors_say_what_is_wrong(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call(flow.zeros(3, 4))
+
+
+def random_key(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """An index of any mixture of parts; it may be out of range or not broadcast."""
+    parts: list[Any] = []
+    common = [(2,), (3, 2), (1,), ()][rng.integers(4)]
+    axis = 0
+    for kind in rng.integers(0, 7, len(shape) + 2):
+        if kind == 0:
+            parts.append(None)
+        elif kind == 1 and ... not in [each for each in parts if each is ...]:
+            parts.append(...)
+        elif axis < len(shape):
+            size = shape[axis]
+            start, stop = (None if rng.random() < 0.5 else int(rng.integers(-5, 6)) for _ in range(2))
+            parts.append([
+                int(rng.integers(-size, size)) if size else 0,
+                slice(start, stop, (None, 1, 2, -1, -2)[rng.integers(5)]),
+                rng.integers(-size, max(size, 1), common), rng.random(size) < 0.5, slice(None),
+            ][kind % 5])  # fmt: skip
+            axis += 1
+    return tuple(parts)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_keys_read_and_write_as_in_numpy(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    read = 0
+    for _ in range(100):
+        shape = tuple(rng.integers(0, 5, rng.integers(0, 4)))
+        array, key = rng.standard_normal(shape), random_key(rng, shape)
+        x = autograd.wrap(array.copy()).requires_grad_()
+        try:
+            want = array[key]
+        except IndexError:
+            with pytest.raises(IndexError):
+                x[key]
+            continue
+        read += 1
+        picked = x[key]
+        np.testing.assert_array_equal(picked.detach().numpy(), want)
+        g = np.asarray(rng.standard_normal(want.shape))
+        picked.backward(g)
+        gradient = np.zeros(shape)
+        np.add.at(gradient, key, g)
+        np.testing.assert_allclose(x.grad.numpy(), gradient, atol=1e-12)
+
+        y, value = x.detach().requires_grad_() * 1, autograd.wrap(g.copy()).requires_grad_()
+        y[key] = value
+        array[key] = g
+        np.testing.assert_array_equal(y.detach().numpy(), array)
+        y.backward(array)
+        written = np.full(shape, -1)
+        written[key] = np.arange(want.size).reshape(want.shape)  # which value stayed
+        gradient = np.zeros(want.size)
+        for place, number in zip(array.reshape(-1), written.reshape(-1), strict=True):
+            if number >= 0:
+                gradient[number] = place
+        np.testing.assert_array_equal(value.grad.numpy().reshape(-1), gradient)
+    assert read > 30

@@ -12,10 +12,10 @@ import flownn as flow
 KINDS = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64".split()
 ALONE = (
     "abs neg sign exp exp2 expm1 log log1p log2 log10 sqrt rsqrt square reciprocal sin cos tan asin acos atan sinh "
-    "cosh tanh asinh acosh atanh erf erfc erfinv lgamma digamma sinc sigmoid logit floor ceil round trunc frac nan_to_num "
-    "deg2rad rad2deg isnan isinf isfinite isposinf isneginf signbit logical_not bitwise_not sum mean prod var std amax "
-    "amin argmax argmin median nanmedian sort argsort count_nonzero nansum nanmean norm unique diag clone max min "
-    "msort diff ravel"
+    "cosh tanh asinh acosh atanh erf erfc erfinv lgamma digamma sinc sigmoid logit floor ceil round trunc frac "
+    "nan_to_num deg2rad rad2deg isnan isinf isfinite isposinf isneginf signbit logical_not bitwise_not sum mean prod "
+    "var std amax amin argmax argmin median nanmedian sort argsort count_nonzero nansum nanmean norm unique diag clone "
+    "max min msort diff ravel"
 ).split()
 ALONG = "logsumexp cumsum cumprod cummax cummin logcumsumexp topk kthvalue mode".split()
 PAIRS = (
