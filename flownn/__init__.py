@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from math import e, inf, nan, pi
 from typing import TYPE_CHECKING, Any
 
 from flownn import autograd, cuda, functions, linalg
@@ -43,7 +44,7 @@ from flownn.errors import DeviceError, DtypeError, FlowError, GradientError, Sha
 from flownn.functions import *  # noqa: F403 - listed there, one by one
 from flownn.ops.layout import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from flownn.printing import set_printoptions
-from flownn.random import Generator, default_generator, initial_seed, manual_seed
+from flownn.random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from flownn.tensor import Size, Tensor
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ __all__ = [
     "device",
     "double",
     "dtype",
+    "e",
     "enable_grad",
     "finfo",
     "float",
@@ -78,8 +80,10 @@ __all__ = [
     "float32",
     "float64",
     "get_default_dtype",
+    "get_rng_state",
     "half",
     "iinfo",
+    "inf",
     "inference_mode",
     "initial_seed",
     "int",
@@ -95,15 +99,19 @@ __all__ = [
     "manual_seed",
     "memory_format",
     "models",
+    "nan",
     "nn",
     "no_grad",
     "optim",
+    "pi",
     "preserve_format",
     "promote_types",
     "save",
+    "seed",
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
+    "set_rng_state",
     "short",
     "uint8",
 ]

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from flownn import backend, dtypes
+from flownn.attributes import Attributes
 from flownn.engine import HookHandle, run_backward
 from flownn.errors import DeviceError, DtypeError, GradientError, ShapeError
 from flownn.graph import Hook, TensorBase, register_tensor_class, wrap
@@ -41,7 +42,7 @@ class Size(tuple[int, ...]):
         return count
 
 
-class Tensor(Operators, NewTensors):
+class Tensor(Operators, NewTensors, Attributes):
     """An n-dim array of one element type that can remember how it was computed.
 
     `flownn.tensor` is the usual way to make one; this constructor always gives the default floating point type.

@@ -284,3 +284,17 @@ def test_distributions() -> None:
 def test_wrong_distributions(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_sizes_by_name_and_the_state_of_the_default_generator() -> None:
+    state = flow.get_rng_state()
+    for make in (flow.zeros, flow.ones, flow.empty, flow.rand, flow.randn):
+        assert make(size=(2, 3)).shape == make(size=[2, 3]).shape == (2, 3)
+        with pytest.raises(ShapeError, match="expected sizes or size="):
+            make(2, size=(3,))
+    first = flow.rand(3).tolist()
+    assert flow.seed() == flow.initial_seed()
+    flow.set_rng_state(state)
+    for make in (flow.rand, flow.rand, flow.randn, flow.randn):
+        make(2, 3)
+    assert flow.rand(3).tolist() == first

@@ -35,7 +35,7 @@ def test_names_are_those_of_torch() -> None:
 
 # methods with a form in place in PyTorch that are not functions of elements, or not available here
 OTHERS = {
-    "apply", "as_strided", "bernoulli", "cauchy", "conj_physical", "detach", "geometric", "i0", "igamma", "igammac",
+    "apply", "as_strided", "bernoulli", "cauchy", "conj_physical", "geometric", "i0", "igamma", "igammac",
     "ldexp",
     "log_normal", "map", "map2", "mvlgamma", "nextafter", "polygamma", "put", "index_reduce", "renorm", "resize",
     "resize_as", "resize_as_sparse", "set", "share_memory", "sparse_resize", "sparse_resize_and_clear", "squeeze",

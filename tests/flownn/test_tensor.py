@@ -249,3 +249,28 @@ def test_integer_types_by_method() -> None:
     assert [each.dtype.name for each in (x.byte(), x.char(), x.short())] == ["uint8", "int8", "int16"]
     assert x.data_ptr() == x.view(2, 1).data_ptr() != x.clone().data_ptr()
     assert x[1:].data_ptr() == x.data_ptr() + 4
+
+
+def test_less_common_attributes() -> None:
+    x = flow.zeros(2, 3)
+    assert (x.itemsize, x.nbytes, x.ndimension(), x.get_device(), x.storage_offset()) == (4, 24, 2, -1, 0)
+    assert x[1, 1:].storage_offset() == 4
+    assert [each.is_signed() for each in (x, x.bfloat16(), x.int(), x.byte(), x.bool())] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert flow.tensor([2]).is_nonzero()
+    assert not flow.tensor(0.0).is_nonzero()
+    assert x.is_same_size(flow.ones(2, 3))
+    assert not x.is_same_size(flow.ones(3, 2))
+    with pytest.raises(ShapeError, match="is_nonzero: expected one element"):
+        x.is_nonzero()
+    y = flow.ones(2, requires_grad=True) * 2
+    with pytest.raises(GradientError, match="detach_: a view"):
+        y[:1].detach_()
+    assert y.detach_() is y
+    assert (y.is_leaf, y.requires_grad) == (True, False)
+    assert (flow.pi, flow.inf, flow.e > 2, flow.nan != flow.nan) == (np.pi, np.inf, True, True)
