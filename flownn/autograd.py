@@ -29,7 +29,7 @@ import numpy as np
 from flownn import backend, dtypes, overwritten
 from flownn.anomaly import detect_anomaly, is_anomaly_enabled, set_detect_anomaly
 from flownn.autograd_function import Function, FunctionCtx
-from flownn.engine import Backward, GradientSink, HookHandle, quiet, run_backward
+from flownn.engine import Backward, GradientSink, HookHandle, add_gradients, quiet, run_backward
 from flownn.errors import DtypeError, GradientError
 from flownn.grad_mode import (
     enable_grad,
@@ -256,6 +256,7 @@ def backward(
     grad_tensors: Any = None,
     retain_graph: bool = False,
     create_graph: bool = False,
+    inputs: Any = None,
 ) -> None:
     """Add the gradients of ``tensors`` to the ``grad`` of the leaves that they were computed from.
 
@@ -264,6 +265,7 @@ def backward(
         grad_tensors: Gradient of each, of its shape; None means 1, for a tensor of one element.
         retain_graph: Keep what the ops saved, so that another backward through the graph can follow.
         create_graph: Not available; gradients are first order.
+        inputs: One tensor or several, leaves or results, whose ``grad`` alone is added to.
 
     Raises:
         GradientError: a tensor needs no gradient, the graph was freed, or a saved value was overwritten in place.
@@ -274,7 +276,8 @@ def backward(
     """
     tensors = _as_sequence(tensors)
     gradients = [None] * len(tensors) if grad_tensors is None else _as_sequence(grad_tensors)
-    run_backward(tensors, gradients, retain_graph=retain_graph, create_graph=create_graph)
+    wanted = None if inputs is None else _as_sequence(inputs)
+    add_gradients(tensors, gradients, wanted, retain_graph=retain_graph, create_graph=create_graph)
 
 
 def grad(

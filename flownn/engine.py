@@ -102,6 +102,21 @@ def run_backward(
     return [] if inputs is None or wanted is None else [wanted[_edge_of(each)] for each in inputs]
 
 
+def add_gradients(
+    tensors: Sequence[TensorBase],
+    gradients: Sequence[Any],
+    inputs: Sequence[TensorBase] | None,
+    *,
+    retain_graph: bool,
+    create_graph: bool,
+) -> None:
+    """`run_backward` that adds to the ``grad`` of ``inputs`` only, leaves or results, if there are any."""
+    found = run_backward(tensors, gradients, retain_graph=retain_graph, create_graph=create_graph, inputs=inputs)
+    for each, array in zip(inputs or (), found, strict=True):
+        if array is not None:
+            each.grad = wrap(array if each.grad is None else _sum_of_two(each.grad.data, array))
+
+
 def quiet() -> np.errstate:
     """No NumPy warning for log(0), 0/0 or overflow in this block: inf and nan are the result, as in PyTorch."""
     return np.errstate(all="ignore")

@@ -10,7 +10,7 @@ import numpy as np
 
 from flownn import backend, dtypes
 from flownn.attributes import Attributes
-from flownn.engine import HookHandle, run_backward
+from flownn.engine import HookHandle, add_gradients
 from flownn.errors import DeviceError, DtypeError, GradientError, ShapeError
 from flownn.graph import Hook, TensorBase, register_tensor_class, wrap
 from flownn.new_tensors import NewTensors
@@ -174,7 +174,11 @@ class Tensor(Operators, NewTensors, Attributes):
     # ------------------------------------------------------------ gradients
 
     def backward(
-        self, gradient: Any = None, retain_graph: builtins.bool = False, create_graph: builtins.bool = False
+        self,
+        gradient: Any = None,
+        retain_graph: builtins.bool = False,
+        create_graph: builtins.bool = False,
+        inputs: Any = None,
     ) -> None:
         """Add the gradient of this tensor to the ``grad`` of every leaf it was computed from.
 
@@ -182,13 +186,15 @@ class Tensor(Operators, NewTensors, Attributes):
             gradient: Gradient of some scalar with respect to this tensor; None means 1, for one element.
             retain_graph: Keep what the ops saved, so that another backward can follow.
             create_graph: Not available.
+            inputs: Tensors whose ``grad`` alone is added to.
 
         Raises:
             GradientError: it requires no gradient, the graph was freed, or a saved value was overwritten in place.
             ShapeError: ``gradient`` has another shape.
             NotImplementedError: ``create_graph`` is true.
         """
-        run_backward((self,), (gradient,), retain_graph=retain_graph, create_graph=create_graph)
+        wanted = (inputs,) if isinstance(inputs, TensorBase) else inputs
+        add_gradients((self,), (gradient,), wanted, retain_graph=retain_graph, create_graph=create_graph)
 
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
         """Set `requires_grad`, and return the tensor."""

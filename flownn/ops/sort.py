@@ -199,13 +199,11 @@ def mode(x: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices:
         raise ShapeError(f"mode: nothing to choose from along dim {axis} of shape {tuple(x.data.shape)}")
     xp = array_module(x.data)
     values = xp.moveaxis(xp.take_along_axis(_comparable(x.data), order, axis), axis, -1)
-    place = xp.arange(values.shape[-1])
-    starts = xp.ones(values.shape, bool)
+    starts = xp.ones(values.shape, bool)  # where a run of equal elements starts; each line starts one
     starts[..., 1:] = values[..., 1:] != values[..., :-1]
-    runs = xp.cumsum(starts.reshape(-1)).reshape(values.shape)  # a number per run, over all lines
-    first = place[None] + xp.zeros(values.shape, place.dtype)
-    since = (first - first.reshape(-1)[xp.flatnonzero(starts)][runs - 1]).reshape(values.shape)
-    last = xp.moveaxis(xp.argmax(since, axis=-1, keepdims=True), -1, axis)
+    runs = xp.cumsum(starts.reshape(-1)) - 1
+    since_start = (xp.arange(starts.size) - xp.flatnonzero(starts)[runs]).reshape(values.shape)
+    last = xp.moveaxis(xp.argmax(since_start, axis=-1, keepdims=True), -1, axis)
     return _picked(x, axis, xp.take_along_axis(order, last, axis), keepdim)
 
 

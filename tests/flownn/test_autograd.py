@@ -278,6 +278,17 @@ def test_grad_returns_gradients_of_leaves_and_results() -> None:
     assert weighted.tolist() == [32]
 
 
+def test_backward_into_some_tensors_only() -> None:
+    x, y, unused = leaf(1, 2), leaf(3, 4), leaf(5)
+    z = x * 2
+    loss = (z * y).sum()
+    loss.backward(inputs=[y, z, unused][:2], retain_graph=True)
+    assert (x.grad, y.grad.tolist(), z.grad.tolist()) == (None, [2, 4], [3, 4])
+    loss.backward(inputs=y, retain_graph=True)
+    autograd.backward(loss, inputs=[x, unused], retain_graph=True)
+    assert (x.grad.tolist(), y.grad.tolist(), unused.grad) == ([6, 8], [4, 8], None)
+
+
 def test_nothing_to_differentiate() -> None:
     with pytest.raises(GradientError, match=r"shape \(2,\) and type float32 does not require a gradient"):
         flow.ones(2).backward()
