@@ -30,9 +30,13 @@ def equal(x: Tensor, y: Tensor) -> bool:
     return x.data.shape == y.data.shape and bool(eq(x, y).data.all())
 
 
-@op(promote="common", quiet_floats=True)
-def isclose(xp: Any, x: Array, y: Array, *, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+def isclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Whether ``abs(x - y) <= atol + rtol * abs(y)``, or both are the same infinity, or, if wanted, both NaN."""
+    return _isclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan)
+
+
+@op(promote="common", quiet_floats=True)
+def _isclose(xp: Any, x: Array, y: Array, *, rtol: float, atol: float, equal_nan: bool) -> Any:
     x, y = xp.asarray(x), xp.asarray(y)
     close = xp.equal(x, y)
     if x.dtype.kind != "b":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flownn.autograd import op
 from flownn.backend import Array
 from flownn.errors import ShapeError
-from flownn.ops.axes import Dims, axes_of
+from flownn.ops.axes import Dims, also_as_in_numpy, axes_of
 from flownn.ops.elementwise import absolute, subtract
 from flownn.ops.reduce import Axes, amax, amin, require_floating, spread, widened
 from flownn.ops.reduce import sum as sum_of
@@ -49,6 +49,7 @@ def _norm(xp: Any, x: Array, *, p: float, axes: Axes, keepdim: bool) -> Any:
     return result.astype(x.dtype), vjp
 
 
+@also_as_in_numpy
 def norm(x: Tensor, p: float | str | None = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """The p-norm of all elements along dims: ``sum(abs(x) ** p) ** (1 / p)``.
 
@@ -73,6 +74,31 @@ def norm(x: Tensor, p: float | str | None = 2, dim: Dims = None, keepdim: bool =
 def vector_norm(x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """`norm` under the name it has in ``flownn.linalg``."""
     return norm(x, ord, dim, keepdim)
+
+
+def ordered_norm(x: Tensor, ord: float | str | None = None, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The norm of matrices where two dims are meant, else of vectors.
+
+    Args:
+        x: Floating point.
+        ord: As `matrix_norm` or `vector_norm` takes it; None for the root of the sum of all squares along ``dim``.
+        dim: One dim for vectors, two for matrices; None for all, which with an ``ord`` are one or two.
+        keepdim: Keep the dims with size 1.
+
+    Raises:
+        ShapeError: with an ``ord``, ``x`` or ``dim`` has more than two dims.
+        ValueError: ``ord`` is a word, and there is one dim.
+    """
+    if ord is None:
+        return norm(x, 2, dim, keepdim)
+    axes = axes_of("norm", x.data.ndim, dim)
+    if len(axes) > 2:
+        raise ShapeError(f"norm: expected one or two dims with an ord, got shape {tuple(x.data.shape)} and dim {dim}")
+    if len(axes) == 2:
+        return matrix_norm(x, ord, (axes[0], axes[1]), keepdim)
+    if isinstance(ord, str):
+        raise ValueError(f"norm: ord={ord!r} is for matrices")
+    return vector_norm(x, ord, axes, keepdim)
 
 
 def matrix_norm(x: Tensor, ord: float | str = "fro", dim: tuple[int, int] = (-2, -1), keepdim: bool = False) -> Tensor:

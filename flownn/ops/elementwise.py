@@ -349,9 +349,23 @@ def trunc(xp: Any, x: Array) -> Any:
 
 
 @op
-def round_(xp: Any, x: Array) -> Any:
-    """The nearest integer, halves to the even one; gradient 0."""
-    return integers_or(xp.rint, x), _no_slope
+def _round(xp: Any, x: Array, *, decimals: int) -> Any:
+    if dtypes.category(x.dtype) != dtypes.FLOATING or not decimals:
+        return integers_or(xp.rint, x), _no_slope
+    wide = x.astype(dtypes.accumulator(x.dtype) or x.dtype, copy=False)
+    scale = 10.0 ** abs(decimals)
+    y = xp.rint(wide * scale) / scale if decimals > 0 else xp.rint(wide / scale) * scale
+    return y.astype(x.dtype, copy=False), _no_slope
+
+
+def round_(x: Tensor, *, decimals: int = 0) -> Tensor:
+    """The nearest number with so many digits after the point, halves to the even one; gradient 0.
+
+    Args:
+        x: Any tensor; integers stay as they are.
+        decimals: Digits; negative ones round to tens, hundreds and so on.
+    """
+    return _round(x, decimals=decimals)
 
 
 def integers_or(function: Any, x: Array) -> Any:

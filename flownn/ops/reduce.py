@@ -14,7 +14,7 @@ from flownn import dtypes
 from flownn.autograd import op
 from flownn.backend import Array
 from flownn.errors import DtypeError, ShapeError
-from flownn.ops.axes import Dims, axes_of, axis_of
+from flownn.ops.axes import Dims, also_as_in_numpy, axes_of, axis_of
 from flownn.ops.elementwise import cast, maximum, minimum
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def _sum(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
     return y, lambda g: (spread(xp, g, shape, axes, keepdim),)
 
 
+@also_as_in_numpy
 def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Sum over dims; of integers and bools as int64.
 
@@ -95,6 +96,7 @@ def _mean(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
     return y, lambda g: (spread(xp, g / count, shape, axes, keepdim),)
 
 
+@also_as_in_numpy
 def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Mean over dims; NaN where there is nothing to average.
 
@@ -130,6 +132,7 @@ def _var(xp: Any, x: Array, *, axes: Axes, keepdim: bool, correction: float, roo
     return y.astype(x.dtype), vjp
 
 
+@also_as_in_numpy
 def var(
     x: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> Tensor:
@@ -157,6 +160,7 @@ def _var_arguments(name: str, x: Tensor, dim: Any, unbiased: bool, correction: f
     return axes_of(name, x.data.ndim, dim), int(unbiased) if correction is None else correction
 
 
+@also_as_in_numpy
 def std(
     x: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> Tensor:
@@ -193,6 +197,7 @@ def _prod(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
     return y, vjp
 
 
+@also_as_in_numpy
 def prod(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Product over dims; of integers and bools as int64.
 
@@ -224,6 +229,7 @@ def _logsumexp(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
     return (y if keepdim else xp.squeeze(y, axis=axes)).astype(x.dtype), vjp
 
 
+@also_as_in_numpy
 def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` over dims, without overflow.
 
@@ -285,6 +291,7 @@ def _require_elements(name: str, x: Array, axes: Axes) -> None:
         raise ShapeError(f"{name}: nothing to choose from along dims {axes} of shape {tuple(x.shape)}")
 
 
+@also_as_in_numpy
 def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Largest element over dims; equal ones share the gradient.
 
@@ -299,6 +306,7 @@ def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return _extreme(x, axes=axes_of("amax", x.data.ndim, dim), keepdim=keepdim, largest=True)
 
 
+@also_as_in_numpy
 def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Smallest element over dims; equal ones share the gradient.
 
@@ -313,6 +321,7 @@ def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return _extreme(x, axes=axes_of("amin", x.data.ndim, dim), keepdim=keepdim, largest=False)
 
 
+@also_as_in_numpy
 def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """Largest element of all; along one dim with its index; or the larger of two tensors.
 
@@ -328,6 +337,7 @@ def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return _max_or_min("max", x, dim, keepdim)
 
 
+@also_as_in_numpy
 def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """Smallest element of all; along one dim with its index; or the smaller of two tensors.
 
@@ -360,6 +370,7 @@ def _argmax(xp: Any, x: Array, *, axis: int | None, keepdim: bool, largest: bool
     return _arg_extreme(xp, x, axis, keepdim, largest), None
 
 
+@also_as_in_numpy
 def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first largest element, as int64.
 
@@ -375,6 +386,7 @@ def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     return _argmax(x, axis=axis, keepdim=keepdim, largest=True)
 
 
+@also_as_in_numpy
 def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first smallest element, as int64.
 
@@ -400,6 +412,7 @@ def _some(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
     return xp.any(x, axis=axes, keepdims=keepdim), None
 
 
+@also_as_in_numpy
 def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether every element along dims is non-zero.
 
@@ -414,6 +427,7 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return _every(x, axes=axes_of("all", x.data.ndim, dim), keepdim=keepdim)
 
 
+@also_as_in_numpy
 def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether some element along dims is non-zero.
 

@@ -10,7 +10,7 @@ from flownn.autograd import op
 from flownn.backend import Array
 from flownn.errors import DtypeError
 from flownn.kernels.accumulate import along_axis, sum_at
-from flownn.ops.axes import axis_of
+from flownn.ops.axes import also_as_in_numpy, axis_of
 from flownn.ops.elementwise import cast
 from flownn.ops.reduce import ValuesAndIndices
 
@@ -37,6 +37,7 @@ def _cumsum(xp: Any, x: Array, *, axis: int) -> Any:
     return y if dtype == dtypes.int64.dtype else y.astype(x.dtype, copy=False), lambda g: (_from_end(xp, g, axis),)
 
 
+@also_as_in_numpy
 def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Sum of all elements up to each along a dim; of integers and bools as int64.
 
@@ -75,6 +76,7 @@ def _cumprod(xp: Any, x: Array, *, axis: int) -> Any:
     return y.reshape(shape).astype(dtype if dtype == dtypes.int64.dtype else x.dtype, copy=False), vjp
 
 
+@also_as_in_numpy
 def cumprod(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Product of all elements up to each along a dim; of integers and bools as int64.
 

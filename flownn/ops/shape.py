@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flownn.autograd import memory_owner, op
 from flownn.backend import Array
 from flownn.errors import ShapeError
-from flownn.ops.axes import axes_of, axis_of, sizes_of
+from flownn.ops.axes import also_as_in_numpy, axes_of, axis_of, sizes_of
 from flownn.ops.elementwise import clone
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return _reshape(x, shape=(*shape[:first], merged, *shape[last + 1 :]))
 
 
+@also_as_in_numpy
 def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Drop dims of size 1.
 
@@ -115,6 +116,7 @@ def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     return _reshape(x, shape=tuple(size for axis, size in enumerate(shape) if size != 1 or axis not in axes))
 
 
+@also_as_in_numpy
 def unsqueeze(x: Tensor, dim: int) -> Tensor:
     """Insert a dim of size 1.
 
@@ -268,6 +270,7 @@ def _cat(xp: Any, *arrays: Array, axis: int) -> Any:
     return xp.concatenate(arrays, axis=axis), vjp
 
 
+@also_as_in_numpy
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors along a dim.
 
@@ -295,6 +298,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return _cat(*parts, axis=axis)
 
 
+@also_as_in_numpy
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors of one shape along a new dim.
 

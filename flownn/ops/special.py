@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from flownn import dtypes
 from flownn.autograd import op
 from flownn.backend import Array, special_functions
 from flownn.ops.elementwise import integers_or
+
+if TYPE_CHECKING:
+    from flownn.tensor import Tensor
 
 
 def _wide(x: Array) -> Any:
@@ -87,9 +90,13 @@ def sinc(xp: Any, x: Array) -> Any:
     return y.astype(x.dtype, copy=False), vjp
 
 
-@op(promote="float", quiet_floats=True)
-def logit(xp: Any, x: Array, *, eps: float | None = None) -> Any:
+def logit(x: Tensor, eps: float | None = None) -> Tensor:
     """``log(x / (1 - x))``; NaN outside [0, 1]. ``eps`` limits ``x`` to [eps, 1 - eps] first."""
+    return _logit(x, eps=eps)
+
+
+@op(promote="float", quiet_floats=True)
+def _logit(xp: Any, x: Array, *, eps: float | None) -> Any:
     wide = _wide(x)
     kept = wide if eps is None else xp.minimum(xp.maximum(wide, eps), 1 - eps)
     y = xp.log(kept) - xp.log1p(-kept)
@@ -101,9 +108,20 @@ def logit(xp: Any, x: Array, *, eps: float | None = None) -> Any:
     return y.astype(x.dtype, copy=False), vjp
 
 
+def nan_to_num(x: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """Numbers in place of NaN and of the infinities; gradient 0 there.
+
+    Args:
+        x: Any tensor.
+        nan: In place of NaN; None means 0.
+        posinf: In place of infinity; None means the largest number of the type.
+        neginf: In place of negative infinity; None means the most negative number of the type.
+    """
+    return _nan_to_num(x, nan=nan or 0.0, posinf=posinf, neginf=neginf)
+
+
 @op
-def nan_to_num(xp: Any, x: Array, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
-    """Numbers in place of NaN and, by default the largest and smallest of the type, of the infinities; gradient 0."""
+def _nan_to_num(xp: Any, x: Array, *, nan: float, posinf: float | None, neginf: float | None) -> Any:
     if dtypes.category(x.dtype) != dtypes.FLOATING:
         return x.copy(), lambda g: (g,)
     limits = dtypes.finfo(x.dtype)

@@ -118,6 +118,20 @@ def test_the_form_in_place_gives_the_same_in_the_same_memory(name: str) -> None:
         np.testing.assert_array_equal(y.numpy(), plain(*others).numpy().astype(array.dtype))
 
 
+def test_names_of_numpy_are_understood_where_torch_understands_them() -> None:
+    x = flow.ones(2, 3)
+    for name in "sum mean prod logsumexp amax amin argmax argmin all any std var norm".split():
+        assert getattr(x, name)(axis=1).shape == (2,)
+        assert getattr(flow, name)(input=x, axis=-1, keepdims=True).shape == (2, 1)
+    assert x.max(axis=0).values.shape == (3,)
+    assert flow.cat([x, x], axis=1).shape == (2, 6)
+    assert flow.stack([x, x], axis=-1).shape == (2, 3, 2)
+    assert x.cumsum(axis=0).tolist() == [[1] * 3, [2] * 3]
+    assert x.unsqueeze(axis=0).squeeze(axis=0).shape == (2, 3)
+    with pytest.raises(TypeError, match="axes"):
+        x.sum(axes=0)
+
+
 # ---------------------------------------------------------------- about tensors
 
 

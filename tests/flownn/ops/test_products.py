@@ -109,6 +109,22 @@ def test_with_beta_0_what_is_added_to_does_not_count() -> None:
     assert flow.addmm(x, flow.ones(2, 3), flow.ones(3, 2), beta=0).tolist() == [[3, 3], [3, 3]]
 
 
+@pytest.mark.torch
+def test_norms_by_order_are_those_of_torch(rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x = rng.standard_normal((2, 3, 4))
+    for call in (
+        lambda m, y: m.linalg.norm(y), lambda m, y: m.linalg.norm(y, dim=(0, 2)), lambda m, y: m.linalg.norm(y, 1, 1),
+        lambda m, y: m.linalg.norm(y, math.inf, (1, 2), True), lambda m, y: m.linalg.norm(y[0], "fro"),
+        lambda m, y: m.linalg.norm(y[0, 0], 3), lambda m, y: m.linalg.norm(y, ord=2, dim=-1, keepdim=True),
+    ):  # fmt: skip
+        np.testing.assert_allclose(call(flow, flow.tensor(x)).numpy(), call(torch, torch.tensor(x)).numpy(), rtol=1e-12)
+    with pytest.raises(ShapeError, match="one or two dims with an ord"):
+        flow.linalg.norm(flow.tensor(x), 1)
+    with pytest.raises(ValueError, match="ord='fro' is for matrices"):
+        flow.linalg.norm(flow.tensor(x), "fro", 1)
+
+
 def test_norm_of_nothing_and_of_zeros() -> None:
     assert flow.norm(flow.zeros(0)).item() == 0
     x = flow.zeros(3, requires_grad=True)

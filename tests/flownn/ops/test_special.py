@@ -139,6 +139,16 @@ def test_nan_to_num_and_infinities() -> None:
     assert (x.isposinf().tolist(), x.isneginf().tolist()) == ([False, True, False, False], [False, False, True, False])
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("decimals", [-2, -1, 0, 1, 3])
+def test_round_to_digits(decimals: int, rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x = rng.standard_normal(50) * 100
+    got = flow.round(flow.tensor(x), decimals=decimals)
+    np.testing.assert_allclose(got.numpy(), torch.round(torch.tensor(x), decimals=decimals).numpy(), rtol=1e-14)
+    assert flow.tensor([15]).round(decimals=0).tolist() == [15]
+
+
 def test_shifts_are_for_integers() -> None:
     x = flow.tensor([1, -8])
     assert ((x << 2).tolist(), (x >> 1).tolist(), (~x).tolist()) == ([4, -32], [0, -4], [-2, 7])
