@@ -10,7 +10,7 @@ from flownn import dtypes
 from flownn.autograd import op
 from flownn.backend import CPU, Array, device_of, to_device
 from flownn.errors import DtypeError, ShapeError
-from flownn.kernels.accumulate import along_axis, sum_at
+from flownn.kernels.accumulate import along_axis, sum_at, wide_dtype
 from flownn.ops.axes import axis_of
 from flownn.ops.elementwise import multiply
 from flownn.ops.index import plain_key, require_index, written_vjp
@@ -311,7 +311,7 @@ def scatter_reduce(
 def _scatter_reduce(xp: Any, x: Array, src: Array, *, axis: int, index: Array, reduce: str, include_self: bool) -> Any:
     key = along_axis(xp, index, axis) or ...
     part, src_shape = tuple(map(slice, index.shape)), src.shape
-    wide = dtypes.accumulator(x.dtype) or x.dtype
+    wide = wide_dtype(x.dtype)
     own, sent = x.astype(wide), src[part].astype(wide)
     arrivals = sum_at(xp, x.shape, key, xp.ones(index.shape, dtypes.int64.dtype))
     own_counts = (arrivals == 0) | include_self  # where the element of x takes part
@@ -364,8 +364,6 @@ def _least(xp: Any, dtype: Any, largest: bool) -> Any:
     """The value that every other one wins against."""
     if dtype.kind == "f":
         return -np.inf if largest else np.inf
-    if dtype.kind == "b":
-        return not largest
     return xp.iinfo(dtype).min if largest else xp.iinfo(dtype).max
 
 
