@@ -1,7 +1,8 @@
-"""Linear algebra: norms, determinants, inverses and linear systems, as ``flownn.linalg``."""
+"""Linear algebra: norms, determinants, inverses, linear systems and decompositions, as ``flownn.linalg``."""
 
 from __future__ import annotations
 
+from flownn.ops.decompose import eigh, eigvalsh, qr, svd, svdvals
 from flownn.ops.diagonal import diagonal
 from flownn.ops.distance import matrix_norm, vector_norm
 from flownn.ops.distance import ordered_norm as norm
@@ -14,11 +15,16 @@ __all__ = [
     "cross",
     "det",
     "diagonal",
+    "eigh",
+    "eigvalsh",
     "inv",
     "matmul",
     "matrix_norm",
     "norm",
+    "qr",
     "slogdet",
     "solve",
+    "svd",
+    "svdvals",
     "vector_norm",
 ]

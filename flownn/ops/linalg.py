@@ -22,7 +22,7 @@ class SignAndLogarithm(NamedTuple):
     logabsdet: Tensor
 
 
-def _square(name: str, x: Array) -> Any:
+def require_square(name: str, x: Array) -> Any:
     """The matrices, half precision as float32.
 
     Raises:
@@ -43,7 +43,8 @@ def _inverse(name: str, xp: Any, x: Array) -> Any:
         raise ValueError(f"{name}: a matrix has no inverse: {error}") from None
 
 
-def _swapped(x: Array) -> Any:
+def swapped(x: Array) -> Any:
+    """The matrices transposed."""
     return x.swapaxes(-1, -2)
 
 
@@ -56,8 +57,8 @@ def inv(xp: Any, x: Array) -> Any:
         DtypeError: they are not floating point.
         ValueError: one has no inverse.
     """
-    y = _inverse("inv", xp, _square("inv", x))
-    return y.astype(x.dtype, copy=False), lambda g: (-(_swapped(y) @ g.astype(y.dtype, copy=False) @ _swapped(y)),)
+    y = _inverse("inv", xp, require_square("inv", x))
+    return y.astype(x.dtype, copy=False), lambda g: (-(swapped(y) @ g.astype(y.dtype, copy=False) @ swapped(y)),)
 
 
 @op
@@ -68,22 +69,22 @@ def det(xp: Any, x: Array) -> Any:
         ShapeError: the matrices are not square.
         DtypeError: they are not floating point.
     """
-    wide = _square("det", x)
+    wide = require_square("det", x)
     y = xp.asarray(xp.linalg.det(wide))
     return y.astype(x.dtype, copy=False), lambda g: (
-        (g * y)[..., None, None] * _swapped(_inverse("det_backward", xp, wide)),
+        (g * y)[..., None, None] * swapped(_inverse("det_backward", xp, wide)),
     )
 
 
 @op(tuple_output=True, quiet_floats=True)
 def _slogdet(xp: Any, x: Array) -> Any:
-    wide = _square("slogdet", x)
+    wide = require_square("slogdet", x)
     sign, logarithm = xp.linalg.slogdet(wide)
 
     def vjp(g: list[Any]) -> Any:
         if g[1] is None:  # the sign is constant almost everywhere
             return (None,)
-        return (g[1][..., None, None] * _swapped(_inverse("slogdet_backward", xp, wide)),)
+        return (g[1][..., None, None] * swapped(_inverse("slogdet_backward", xp, wide)),)
 
     return (xp.asarray(sign).astype(x.dtype), xp.asarray(logarithm).astype(x.dtype)), vjp
 
@@ -100,7 +101,7 @@ def slogdet(x: Tensor) -> SignAndLogarithm:
 
 @op
 def _solve(xp: Any, x: Array, y: Array, *, columns: bool) -> Any:
-    matrix = _square("solve", x)
+    matrix = require_square("solve", x)
     right = y.astype(matrix.dtype, copy=False)
     right = right if columns else right[..., None]
 
@@ -114,8 +115,8 @@ def _solve(xp: Any, x: Array, y: Array, *, columns: bool) -> Any:
 
     def vjp(g: Array) -> Any:
         g = g.astype(matrix.dtype, copy=False)
-        of_right = solved(_swapped(matrix), g if columns else g[..., None])
-        return lambda: -(of_right @ _swapped(z)), lambda: of_right if columns else of_right[..., 0]
+        of_right = solved(swapped(matrix), g if columns else g[..., None])
+        return lambda: -(of_right @ swapped(z)), lambda: of_right if columns else of_right[..., 0]
 
     return (z if columns else z[..., 0]).astype(x.dtype, copy=False), vjp
 
@@ -150,7 +151,7 @@ def cholesky(xp: Any, x: Array) -> Any:
         DtypeError: they are not floating point.
         ValueError: one is not positive definite.
     """
-    wide = _square("cholesky", x)
+    wide = require_square("cholesky", x)
     try:
         y = xp.linalg.cholesky(wide)
     except np.linalg.LinAlgError as error:
@@ -159,9 +160,9 @@ def cholesky(xp: Any, x: Array) -> Any:
     def vjp(g: Array) -> Any:
         # Murray (2016): with P the lower triangle and half the diagonal, half of inv(y).T P(y.T g) inv(y), symmetric
         inverse = _inverse("cholesky_backward", xp, y)
-        middle = xp.tril(_swapped(y) @ g.astype(y.dtype, copy=False))
+        middle = xp.tril(swapped(y) @ g.astype(y.dtype, copy=False))
         middle = middle - 0.5 * middle * xp.eye(y.shape[-1], dtype=y.dtype)
-        whole = _swapped(inverse) @ middle @ inverse
-        return (0.5 * (whole + _swapped(whole)),)
+        whole = swapped(inverse) @ middle @ inverse
+        return (0.5 * (whole + swapped(whole)),)
 
     return y.astype(x.dtype, copy=False), vjp
