@@ -9,10 +9,11 @@ from flownn.autograd import op
 from flownn.backend import Array
 from flownn.errors import ShapeError
 from flownn.ops.axes import Dims, also_as_in_numpy, axes_of
+from flownn.ops.decompose import svdvals
 from flownn.ops.elementwise import absolute, subtract
 from flownn.ops.reduce import Axes, amax, amin, require_floating, spread, widened
 from flownn.ops.reduce import sum as sum_of
-from flownn.ops.shape import movedim
+from flownn.ops.shape import movedim, reshape
 
 if TYPE_CHECKING:
     from flownn.tensor import Tensor
@@ -106,27 +107,31 @@ def matrix_norm(x: Tensor, ord: float | str = "fro", dim: tuple[int, int] = (-2,
 
     Args:
         x: Floating point, two dims or more.
-        ord: ``"fro"``: root of the sum of squares; 1 and -1: largest and smallest sum of absolute values of a column;
-            ``inf`` and ``-inf``: those of a row.
+        ord: ``"fro"``: root of the sum of squares; ``"nuc"``: sum of the singular values; 2 and -2: the largest and
+            the smallest of them; 1 and -1: largest and smallest sum of absolute values of a column; ``inf`` and
+            ``-inf``: those of a row.
         dim: The rows' and the columns' dim.
-        keepdim: Keep them with size 1.
+        keepdim: Keep the dims with size 1.
 
     Raises:
-        NotImplementedError: an order that needs singular values: 2, -2 and ``"nuc"``.
+        ValueError: another ``ord``.
         ShapeError: the dims are not two different ones that exist.
     """
     axes = axes_of("matrix_norm", x.data.ndim, tuple(dim))
     if len(axes) != 2:
         raise ShapeError(f"matrix_norm: expected two dims, got {dim}")
+    if ord not in ("fro", "nuc", 1, -1, 2, -2, math.inf, -math.inf):
+        raise ValueError(f"matrix_norm: expected ord 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got {ord!r}")
     if ord == "fro":
         return norm(x, 2, axes, keepdim)
-    if ord not in (1, -1, math.inf, -math.inf):
-        raise NotImplementedError(f"matrix_norm: ord={ord!r} is not available, only 'fro', 1, -1, inf and -inf")
-    rows, columns = axes
-    summed, other = (rows, columns) if abs(float(ord)) == 1 else (columns, rows)
-    sums = sum_of(absolute(x), summed, keepdim=True)
-    result = (amax if float(ord) > 0 else amin)(sums, other, keepdim=True)
-    return result if keepdim else movedim(result, axes, (-2, -1))[..., 0, 0]
+    matrices = movedim(x, axes, (-2, -1))
+    if ord == "nuc":
+        result = sum_of(svdvals(matrices), -1)
+    else:
+        number = float(ord)
+        values = svdvals(matrices) if abs(number) == 2 else sum_of(absolute(matrices), -2 if abs(number) == 1 else -1)
+        result = (amax if number > 0 else amin)(values, -1)
+    return reshape(result, [1 if i in axes else size for i, size in enumerate(x.data.shape)]) if keepdim else result
 
 
 def dist(x: Tensor, y: Tensor, p: float = 2) -> Tensor:
