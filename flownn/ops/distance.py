@@ -11,7 +11,7 @@ from flownn.errors import ShapeError
 from flownn.ops.axes import Dims, also_as_in_numpy, axes_of
 from flownn.ops.decompose import svdvals
 from flownn.ops.elementwise import absolute, subtract
-from flownn.ops.reduce import Axes, amax, amin, require_floating, spread, widened
+from flownn.ops.reduce import Axes, amax, amin, require_elements, require_floating, spread, widened
 from flownn.ops.reduce import sum as sum_of
 from flownn.ops.shape import movedim, reshape
 
@@ -24,12 +24,14 @@ def _norm(xp: Any, x: Array, *, p: float, axes: Axes, keepdim: bool) -> Any:
     require_floating("norm", x)
     wide = widened(x)
     size = abs(wide)
+    if abs(p) == math.inf:
+        require_elements("norm", x, axes)
     if p == 2:
         y = xp.sqrt((wide * wide).sum(axis=axes, keepdims=True))
     elif p == 0:
         y = (size != 0).sum(axis=axes, keepdims=True).astype(wide.dtype)
     elif p == math.inf:
-        y = size.max(axis=axes, keepdims=True, initial=0)
+        y = size.max(axis=axes, keepdims=True)
     elif p == -math.inf:
         y = size.min(axis=axes, keepdims=True)
     else:

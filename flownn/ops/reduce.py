@@ -5,6 +5,7 @@ Half precision is summed in float32.
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,9 +119,10 @@ def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = Non
 @op(quiet_floats=True)
 def _var(xp: Any, x: Array, *, axes: Axes, keepdim: bool, correction: float, root: bool) -> Any:
     require_floating("std" if root else "var", x)
-    free = _count(x.shape, axes) - correction
+    count = _count(x.shape, axes)
+    free = count - correction
     wide = widened(x)
-    centred = wide - wide.mean(axis=axes, keepdims=True)
+    centred = wide - wide.sum(axis=axes, keepdims=True) / builtins.max(count, 1)
     total = xp.square(centred).sum(axis=axes, keepdims=keepdim)
     y = xp.asarray(total / free if free > 0 else total * math.nan)
     y = xp.sqrt(y) if root else y
@@ -218,8 +220,10 @@ def prod(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = Non
 @op(promote="float", quiet_floats=True)
 def _logsumexp(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
     wide = widened(x)
-    top = wide.max(axis=axes, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, 0)
+    top: Any = 0
+    if _count(x.shape, axes):
+        top = wide.max(axis=axes, keepdims=True)
+        top = xp.where(xp.isfinite(top), top, 0)
     total = xp.exp(wide - top).sum(axis=axes, keepdims=True)
     y = top + xp.log(total)
 
@@ -231,7 +235,7 @@ def _logsumexp(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
 
 @also_as_in_numpy
 def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` over dims, without overflow.
+    """``log(sum(exp(x)))`` over dims, without overflow; -inf where there is nothing.
 
     Args:
         x: Any shape; integers become the default floating point type.
@@ -249,7 +253,7 @@ def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
 
 @op
 def _extreme(xp: Any, x: Array, *, axes: Axes, keepdim: bool, largest: bool) -> Any:
-    _require_elements("max" if largest else "min", x, axes)
+    require_elements("max" if largest else "min", x, axes)
     y = (x.max if largest else x.min)(axis=axes, keepdims=True)
 
     def vjp(g: Array) -> Any:
@@ -261,7 +265,7 @@ def _extreme(xp: Any, x: Array, *, axes: Axes, keepdim: bool, largest: bool) -> 
 
 @op(tuple_output=True)
 def _extreme_with_index(xp: Any, x: Array, *, axis: int, keepdim: bool, largest: bool) -> Any:
-    _require_elements("max" if largest else "min", x, (axis,) if x.ndim else ())
+    require_elements("max" if largest else "min", x, (axis,) if x.ndim else ())
     found = _arg_extreme(xp, x, axis, True, largest)
     values = xp.take_along_axis(x, found, axis) if x.ndim else x.copy()
     shape = x.shape
@@ -286,7 +290,12 @@ def _arg_extreme(xp: Any, x: Array, axis: int | None, keepdim: bool, largest: bo
     return (xp.argmax if largest else xp.argmin)(x, axis=axis, keepdims=keepdim).astype(dtypes.int64.dtype, copy=False)
 
 
-def _require_elements(name: str, x: Array, axes: Axes) -> None:
+def require_elements(name: str, x: Array, axes: Axes) -> None:
+    """Refuse to choose from nothing.
+
+    Raises:
+        ShapeError: there is no element along these dims.
+    """
     if _count(x.shape, axes) == 0:
         raise ShapeError(f"{name}: nothing to choose from along dims {axes} of shape {tuple(x.shape)}")
 
@@ -366,7 +375,7 @@ def _max_or_min(name: str, x: Tensor, dim: Any, keepdim: bool) -> Any:
 @op
 def _argmax(xp: Any, x: Array, *, axis: int | None, keepdim: bool, largest: bool) -> Any:
     axes = tuple(range(x.ndim)) if axis is None else (axis,)
-    _require_elements("argmax" if largest else "argmin", x, axes if x.ndim else ())
+    require_elements("argmax" if largest else "argmin", x, axes if x.ndim else ())
     return _arg_extreme(xp, x, axis, keepdim, largest), None
 
 

@@ -375,8 +375,10 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if chunks <= 0:
         raise ShapeError(f"chunk: expected a positive number of chunks, got {chunks}")
-    total = x.data.shape[axis_of("chunk", x.data.ndim, dim)] if x.data.ndim else 0
-    return split(x, max(1, -(-total // chunks)), dim)
+    axis = axis_of("chunk", x.data.ndim, dim)
+    if x.data.ndim and not x.data.shape[axis]:
+        return _split(x, starts=[0] * (chunks + 1), axis=axis)
+    return split(x, -(-x.data.shape[axis] // chunks) if x.data.ndim else 1, axis)
 
 
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:

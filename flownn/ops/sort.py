@@ -134,7 +134,7 @@ def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> ValuesA
 
 
 def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The middle element, of an even number the lower one; NaN if there is one.
+    """The middle element, of an even number the lower one; NaN if there is one, or nothing at all.
 
     Args:
         x: Any shape.
@@ -162,6 +162,8 @@ def nanmedian(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 def _median(name: str, x: Tensor, dim: int | None, keepdim: bool, *, ignore_nan: bool) -> Any:
+    if dim is None and not x.data.size and dtypes.category(x.data.dtype) == dtypes.FLOATING:
+        return wrap(array_module(x.data).asarray(math.nan, x.data.dtype))
     if dim is None:
         return _median(name, reshape(x, -1), 0, False, ignore_nan=ignore_nan).values
     axis = axis_of(name, x.data.ndim, dim)

@@ -80,3 +80,46 @@ def test_bools_have_no_arithmetic_but_sums_and_products() -> None:
         with pytest.raises(flow.DtypeError, match="bool has no such operation"):
             call()
     assert ((x + x).tolist(), (x * x).tolist(), x.square().dtype) == ([True, False], [True, False], flow.int64)
+
+
+NOTHING: Any = [
+    lambda m, x: x.sum(0), lambda m, x: x.mean(), lambda m, x: x.prod(0), lambda m, x: x.max(0),
+    lambda m, x: x.amax(-1), lambda m, x: x.argmax(0), lambda m, x: x.all(), lambda m, x: x.any(0),
+    lambda m, x: x.norm(),
+    lambda m, x: x.std(0), lambda m, x: m.logsumexp(x, 0), lambda m, x: x.cumsum(0), lambda m, x: x.cumprod(-1),
+    lambda m, x: x.cummax(0), lambda m, x: m.logcumsumexp(x, 0), lambda m, x: x.sort(0), lambda m, x: x.topk(0, 0),
+    lambda m, x: x.median(),
+    lambda m, x: x.median(0), lambda m, x: x.kthvalue(1, 0), lambda m, x: x.mode(0), lambda m, x: x.unique(),
+    lambda m, x: x.flip([0]), lambda m, x: x.roll(1, 0), lambda m, x: x.tile(2), lambda m, x: x.repeat_interleave(2, 0),
+    lambda m, x: x.reshape(0), lambda m, x: x.chunk(2), lambda m, x: m.tensor_split(x, 2), lambda m, x: x.unbind(0),
+    lambda m, x: x[x > 0], lambda m, x: x[m.tensor([], dtype=m.int64)], lambda m, x: x.nonzero(), lambda m, x: x.diag(),
+    lambda m, x: x.softmax(0), lambda m, x: x.log_softmax(-1), lambda m, x: x.nanmean(), lambda m, x: m.diag_embed(x),
+    lambda m, x: m.einsum("...i->...", x), lambda m, x: x.diff(), lambda m, x: x.unfold(0, 0, 1),
+    lambda m, x: m.linalg.vector_norm(x, m.inf, 0), lambda m, x: x.index_add(0, m.tensor([], dtype=m.int64), x[:0]),
+    lambda m, x: x.quantile(0.5), lambda m, x: x.aminmax(), lambda m, x: m.var_mean(x, 0),
+    lambda m, x: m.hstack([x, x]),
+    lambda m, x: m.bucketize(x, m.tensor([1.0])), lambda m, x: m.histc(x, 3, 0, 1), lambda m, x: m.kron(x, x),
+    lambda m, x: x @ x.T, lambda m, x: m.linalg.det(x), lambda m, x: m.linalg.svdvals(x), lambda m, x: m.cdist(x, x),
+    lambda m, x: x.count_nonzero(), lambda m, x: m.searchsorted(x.flatten(), m.tensor([1.0])), lambda m, x: x.tril(),
+]  # fmt: skip
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3), (0, 0)])
+@pytest.mark.parametrize("call", NOTHING)
+def test_tensors_without_elements(call: Any, shape: tuple[int, ...]) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    try:
+        want = call(torch, torch.zeros(shape))
+    except (RuntimeError, IndexError):
+        with pytest.raises((flow.FlowError, IndexError, ValueError)):
+            call(flow, flow.zeros(shape))
+        return
+    got = call(flow, flow.zeros(shape))
+    ours, theirs = ([each] if hasattr(each, "dtype") else list(each) for each in (got, want))
+    assert [(each.dtype.name, tuple(each.shape)) for each in ours] == [
+        (str(each.dtype).removeprefix("torch."), tuple(each.shape)) for each in theirs
+    ]
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
