@@ -1,0 +1,127 @@
+"""Elementwise functions, gates and softmaxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tests.parity.spec import Array, Case, Row, Values, row, without_unknown
+
+SHAPES: list[tuple[int, ...]] = [(3, 4), (), (5,), (2, 3, 4), (2, 3, 1, 5), (0, 3), (2, 1, 2, 3, 2)]
+CONTENTS = ["normal", "large", "kinks", "special"]
+# Where a function of the table bends or jumps, for some value of its arguments.
+KINKS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 6.0, 20.0, 0.2, -0.2, 10.0]
+SPECIAL = [np.inf, -np.inf, np.nan, 0.0, 1e-30, -1e-30, 88.0, -88.0, 1e4, -1e4]
+
+
+def numbers(c: Values, rng: np.random.Generator) -> list[Any]:
+    """Normal numbers, large ones, those where functions bend, or those at the ends of the range."""
+    if c.content in ("kinks", "special"):
+        return [rng.choice(KINKS if c.content == "kinks" else SPECIAL, c.shape)]
+    return [rng.standard_normal(c.shape) * (40 if c.content == "large" else 2)]
+
+
+def elementwise(name: str, arguments: Mapping[str, Sequence[Any]], **others: Any) -> Row:
+    """PyTorch has no ``inplace`` for some of these; the result is the same."""
+    options = {"factors": {"shape": SHAPES, "content": CONTENTS}, "inputs": numbers, "reference": reference}
+    return row(name, arguments, **{**options, **others})
+
+
+def reference(lib: Any, case: Case) -> Any:
+    """PyTorch's class; where that has no ``inplace``, the input is overwritten by what it gives."""
+    module = without_unknown(lib, case)
+    if getattr(case.c, "inplace", False) and not hasattr(module, "inplace"):
+        return lambda x: x.copy_(module(x.clone()))
+    return module
+
+
+INPLACE = {"inplace": [False, True]}
+
+ELEMENTWISE = [
+    *(elementwise(name, INPLACE) for name in ("ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Softsign", "Hardsigmoid")),
+    elementwise("Hardswish", INPLACE),
+    *(elementwise(name, {}) for name in ("Sigmoid", "Tanh", "LogSigmoid")),
+    elementwise(
+        "GELU",
+        {"approximate": ["none", "tanh", "erf"]},
+        accepts=lambda c: c.approximate != "erf",
+    ),
+    elementwise("ELU", {"alpha": [1.0, 0.5, 0.0, 2.0], **INPLACE}),
+    elementwise("CELU", {"alpha": [1.0, 0.5, 2.0, 0.0], **INPLACE}, accepts=lambda c: c.alpha != 0),
+    elementwise("LeakyReLU", {"negative_slope": [0.01, 0.5, 0.0, 1.5], **INPLACE}),
+    elementwise("Hardshrink", {"lambd": [0.5, 0.2, 0.0, 2.0, -1.0], **INPLACE}),
+    elementwise("Softshrink", {"lambd": [0.5, 0.2, 0.0, 2.0, -1.0], **INPLACE}, accepts=lambda c: c.lambd >= 0),
+    elementwise("Softplus", {"beta": [1, 2, 0.5], "threshold": [20, 1, 0]}),
+    elementwise("Threshold", {"threshold": [0.0, 0.5, -1.0, 20], "value": [0.0, 0.2, -3, 20]}),
+    elementwise(
+        "Hardtanh",
+        {
+            "min_val": [-1, -2.0, 0.5, 3],
+            "max_val": [1, 2.0, 3],
+            "inplace": [False, True],
+            "min_value": [None, -0.5, 2.0],
+            "max_value": [None, 0.5, -2.0],
+        },
+        accepts=lambda c: (
+            (c.min_val if c.min_value is None else c.min_value) < (c.max_val if c.max_value is None else c.max_value)
+        ),
+    ),
+]
+
+
+# ---------------------------------------------------------------- along a dim
+
+
+def has_dim(c: Values) -> bool:
+    return c.dim is None or -max(len(c.shape), 1) <= c.dim < max(len(c.shape), 1)
+
+
+def splits(c: Values) -> bool:
+    return bool(c.shape) and has_dim(c) and c.shape[c.dim] % 2 == 0
+
+
+def prelu_accepts(c: Values) -> bool:
+    channels = c.shape[1] if len(c.shape) > 1 else 1
+    return c.dtype in (None, c.precision) and c.num_parameters in (1, channels) and c.num_parameters > 0
+
+
+def prelu(lib: Any, case: Case) -> Any:
+    dtype = case.c.dtype and getattr(lib, case.c.dtype)
+    module = lib.nn.PReLU(**case.arguments(lib, "dtype"), dtype=dtype)
+    return module if dtype else module.to(getattr(lib, case.c.precision))
+
+
+ALONG = [
+    elementwise(
+        "GLU",
+        {"dim": [-1, 0, 1, 2, -3]},
+        factors={"shape": [(3, 4), (4, 6, 2), (2, 2), (8,), (), (0, 4), (2, 4, 2, 6)], "content": CONTENTS},
+        accepts=splits,
+    ),
+    *(
+        elementwise(
+            name,
+            {"dim": [None, 0, 1, -1, -2, 3]},
+            factors={"shape": [(3, 4), (), (5,), (2, 3, 4), (2, 3, 1, 5), (0, 3)], "content": ["normal", "large"]},
+            accepts=has_dim,
+        )
+        for name in ("Softmax", "LogSoftmax")
+    ),
+    elementwise(
+        "PReLU",
+        {
+            "num_parameters": [1, 3, 4, 0],
+            "init": [0.25, -0.5, 0.0],
+            "device": [None, "cpu"],
+            "dtype": [None, "float32", "float64"],
+        },
+        build=prelu,
+        reference=prelu,
+        convert=False,
+        accepts=prelu_accepts,
+    ),
+]
+
+ROWS = [*ELEMENTWISE, *ALONG]
