@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tests.parity.windows import exceeds_bare_input
+
 # Documented names that compute nothing PyTorch computes.
 WITHOUT_COUNTERPART = {
     "COCOReader": "reads files; tests/flowdata compares with pycocotools",
@@ -28,11 +30,51 @@ class Difference:
     reason: str
 
 
-DIFFERENCES: list[Difference] = [
-    Difference(
-        "Embedding", lambda c: c.sparse, "refused", "design: sparse gradients are NotImplementedError"
+def _entries(padding: Any) -> int:
+    return 1 if isinstance(padding, int) else len(padding)
+
+
+def _channels_differ(c: Any) -> bool:
+    return len(c.shape) > 1 and c.shape[1] != c.num_features
+
+
+DIFFERENCES = [
+    Difference("Embedding", lambda c: c.sparse, "refused", "design, section 8: sparse gradients are not implemented"),
+    *(
+        Difference(
+            names,
+            lambda c, n=n: _entries(c.padding) not in (1, 2 * n),
+            "refused",
+            "the text: an int, or two per dim; PyTorch passes any number on to a function for any number of dims",
+        )
+        for n, names in (
+            (1, "ConstantPad1d"),
+            (2, "ConstantPad2d ZeroPad2d ReflectionPad2d ReplicationPad2d"),
+            (3, "ConstantPad3d"),
+        )
     ),
-]  # fmt: skip
+    *(
+        Difference(
+            f"AdaptiveAvgPool{n}d",
+            lambda c, n=n: c.output_size is None and len(c.shape) in (n + 1, n + 2),
+            "accepted",
+            "the text: a size may be None; PyTorch knows that only inside of a tuple",
+        )
+        for n in (1, 2, 3)
+    ),
+    Difference(
+        "AvgPool3d",
+        lambda c: exceeds_bare_input(3, c),
+        "accepted",
+        "PyTorch's AvgPool3d, unlike 1d and 2d, compares the kernel with the input without its padding",
+    ),
+    Difference(
+        "BatchNorm1d BatchNorm2d BatchNorm3d FusedBatchNorm1d FusedBatchNorm2d FusedBatchNorm3d",
+        _channels_differ,
+        "refused",
+        "the text: num_features is the input's C; PyTorch looks only where there are parameters or statistics",
+    ),
+]
 
 
 def difference(name: str, c: Any) -> Difference | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.parity.spec import Row, Values, row
+from tests.parity.windows import each
 
 SPATIAL = {1: (9,), 2: (7, 8), 3: (5, 4, 6)}
 SMALL = {1: (3,), 2: (3, 3), 3: (2, 3, 3)}
@@ -14,10 +13,6 @@ def shapes(n: int) -> list[tuple[int, ...]]:
     """A batch, one sample, without the batch dim, small images, an empty batch, a wrong number of channels."""
     size = SPATIAL[n]
     return [(2, -1, *size), (1, -1, *size[:-1], size[-1] + 2), (-1, *size), (2, -1, *SMALL[n]), (0, -1, *size), (2, 5, *size)]  # fmt: skip
-
-
-def each(n: int, value: Any) -> tuple[int, ...]:
-    return tuple(value) * (n if len(value) == 1 else 1) if isinstance(value, tuple) else (value,) * n
 
 
 def fits(c: Values, n: int) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.rows_conv import each
 from tests.parity.spec import Case, Row, Values, by_name, row
+from tests.parity.windows import exceeds_bare_input, windows_fit
 
 SPATIAL = {1: (9,), 2: (7, 8), 3: (5, 4, 6)}
 SMALL = {1: (3,), 2: (3, 2), 3: (2, 3, 2)}
@@ -28,21 +28,6 @@ def pooled(c: Values, rng: np.random.Generator) -> list[Any]:
 
 
 CONTENTS = ["normal", "ties", "nan"]
-
-
-def windows_fit(n: int, c: Values, dilation: Any = 1) -> bool:
-    """Dims, padding of at most half a window, and at least one window in every dim."""
-    if len(c.shape) not in (n + 1, n + 2):
-        return False
-    kernel, padding, dilations = each(n, c.kernel_size), each(n, c.padding), each(n, dilation)
-    stride = kernel if c.stride is None else each(n, c.stride)
-    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
-        return False
-    for size, k, s, p, d in zip(c.shape[-n:], kernel, stride, padding, dilations, strict=True):
-        slack = size + 2 * p - d * (k - 1) - 1
-        if slack < 0 and not (c.ceil_mode and slack > -s):
-            return False
-    return True
 
 
 def max_pool_reference(lib: Any, case: Case) -> Any:
@@ -84,11 +69,6 @@ def undivided(lib: Any, case: Case) -> Any:
     return getattr(lib.nn, case.row.name)(**arguments)
 
 
-def kernel_exceeds_bare_input(c: Values) -> bool:
-    """Where PyTorch's AvgPool3d sees no window, because it forgets the padding."""
-    return windows_fit(3, c) and any(k > s for k, s in zip(each(3, c.kernel_size), c.shape[-3:], strict=True))
-
-
 def avg_pool(n: int) -> Row:
     arguments: dict[str, list[Any]] = {
         "kernel_size": [3, (2, 3, 1)[3 - n :] if n > 1 else (2,), 2],
@@ -105,7 +85,7 @@ def avg_pool(n: int) -> Row:
         factors={"shape": shapes(n), "content": CONTENTS},
         inputs=pooled,
         reference=undivided,
-        accepts=lambda c: windows_fit(n, c) and not (n == 3 and kernel_exceeds_bare_input(c)),
+        accepts=lambda c: windows_fit(n, c) and not (n == 3 and exceeds_bare_input(n, c)),
     )
 
 

@@ -20,7 +20,7 @@ RTOL = {"float32": 1e-4, "float64": 1e-9}
 ATOL = {"float32": 1e-5, "float64": 1e-12}  # times the largest finite magnitude of the reference
 
 PACKAGE = Path(flow.__file__).parent
-ON_PURPOSE = (flow.FlowError, ValueError, TypeError, NotImplementedError, RuntimeError)
+ON_PURPOSE = (flow.FlowError, ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError)
 
 
 @dataclass
@@ -60,7 +60,8 @@ def constructed(lib: Any, case: Case, build: Callable[[Any, Case], Any]) -> Any:
     if hasattr(module, "state_dict"):
         if case.row.convert:
             module.to(getattr(lib, case.c.precision))
-        module.train(case.c.training)
+        if "training" not in case.row.arguments:
+            module.train(case.c.training)
     return module
 
 
