@@ -1,13 +1,50 @@
-"""Activation functions of single elements. Each saves its result or its input, never both."""
+"""Activation functions. Those of single elements save their result or their input, never both."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from flownn import dtypes
 from flownn.autograd import op
 from flownn.backend import Array, special_functions
+from flownn.dtypes import BOOLEAN, category
+from flownn.errors import DtypeError, ShapeError
+from flownn.kernels.channels import channel_dot, compute_dtype
+from flownn.ops.axes import axis_of
+from flownn.ops.elementwise import negative
+from flownn.ops.loss import softmax
+
+if TYPE_CHECKING:
+    from flownn.tensor import Tensor
+
+
+def _pointwise(
+    name: str, x: Array, value: Callable[[Array], Array], gradient: Callable[[Array, Array], Array]
+) -> tuple[Array, Callable[[Array], tuple[Array]]]:
+    """``value(x)`` and its vjp ``gradient(g, x)``; half precision is computed in float32.
+
+    Raises:
+        DtypeError: ``x`` is not floating point.
+    """
+    dtype = compute_dtype(name, x.dtype)
+
+    def vjp(g: Array) -> tuple[Array]:
+        return (gradient(g.astype(dtype, copy=False), x.astype(dtype, copy=False)),)
+
+    return value(x.astype(dtype, copy=False)).astype(x.dtype, copy=False), vjp
+
+
+def _sigmoid(xp: Any, x: Array) -> Any:
+    decay = xp.exp(-abs(x))
+    return xp.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
+
+
+def _softplus(xp: Any, x: Array) -> Any:
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-abs(x)))
+
+
+# ---------------------------------------------------------------- rectifiers
 
 
 @op
@@ -17,37 +54,111 @@ def relu(xp: Any, x: Array) -> Any:
     return y, lambda g: (g * (y > 0),)
 
 
-@op
+@op(quiet_floats=True)
 def leaky_relu(xp: Any, x: Array, *, negative_slope: float = 0.01) -> Any:
     """``x`` where positive, ``negative_slope * x`` elsewhere."""
-    y = xp.where(x > 0, x, x * negative_slope)
-    return y, lambda g: (xp.where(x > 0, g, g * negative_slope),)
+    return _pointwise(
+        "leaky_relu",
+        x,
+        lambda x: xp.where(x > 0, x, x * negative_slope),
+        lambda g, x: xp.where(x > 0, g, g * negative_slope),
+    )
+
+
+@op(quiet_floats=True)
+def prelu(xp: Any, x: Array, weight: Array) -> Any:
+    """``x`` where positive, ``weight * x`` elsewhere (He et al., 2015).
+
+    ``weight`` is one number or has one for each channel, which dim 1 counts; without a dim 1 there is one channel.
+
+    Raises:
+        ShapeError: another number of weights.
+        DtypeError: the two have different types, or are not floating point.
+    """
+    dtype = compute_dtype("prelu", x.dtype)
+    if weight.dtype != x.dtype:
+        raise DtypeError(f"prelu: expected a weight of the input's type {x.dtype}, got {weight.dtype}")
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if weight.ndim > 1 or weight.size not in (1, channels):
+        raise ShapeError(f"prelu: expected a weight of shape (1,) or ({channels},), got {tuple(weight.shape)}")
+
+    def slopes() -> Any:
+        return weight.astype(dtype, copy=False).reshape((-1,) + (1,) * (x.ndim - 2) if x.ndim > 1 else ())
+
+    def of_x(g: Array) -> Any:
+        return xp.where(x > 0, g, g * slopes())
+
+    def of_weight(g: Array) -> Any:
+        below = xp.minimum(x, 0).astype(dtype, copy=False)
+        pair = [xp.moveaxis(each, 1, -1) if x.ndim > 1 else each.reshape(-1, 1) for each in (g, below)]
+        sums = channel_dot(xp, *pair)
+        return (sums if weight.size == channels else sums.sum()).reshape(weight.shape)
+
+    def vjp(g: Array) -> Any:
+        wide = g.astype(dtype, copy=False)
+        return lambda: of_x(wide), lambda: of_weight(wide)
+
+    wide = x.astype(dtype, copy=False)
+    return xp.where(wide > 0, wide, wide * slopes()).astype(x.dtype, copy=False), vjp
+
+
+# ---------------------------------------------------------------- exponential units
 
 
 @op(quiet_floats=True)
 def elu(xp: Any, x: Array, *, alpha: float = 1.0) -> Any:
     """``x`` where positive, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al., 2015)."""
-    y = xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
-    return y, lambda g: (xp.where(x > 0, g, g * alpha * xp.exp(xp.minimum(x, 0))),)
+    return _elu(xp, "elu", x, alpha, 1.0, 1.0)
+
+
+@op(quiet_floats=True)
+def celu(xp: Any, x: Array, *, alpha: float = 1.0) -> Any:
+    """``x`` where positive, ``alpha * (exp(x / alpha) - 1)`` elsewhere (Barron, 2017).
+
+    Raises:
+        ValueError: ``alpha`` is 0.
+    """
+    if alpha == 0:
+        raise ValueError("celu: expected an alpha other than 0")
+    return _elu(xp, "celu", x, alpha, 1.0, 1 / alpha)
+
+
+@op(quiet_floats=True)
+def selu(xp: Any, x: Array) -> Any:
+    """`elu` with the alpha and the factor that keep mean 0 and variance 1 (Klambauer et al., 2017)."""
+    return _elu(xp, "selu", x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946, 1.0)
+
+
+def _elu(xp: Any, name: str, x: Array, alpha: float, scale: float, steepness: float) -> Any:
+    def value(x: Array) -> Any:
+        return xp.where(x <= 0, alpha * scale * xp.expm1(xp.minimum(x, 0) * steepness), x * scale)
+
+    def gradient(g: Array, x: Array) -> Any:
+        slope = alpha * scale * steepness * xp.exp(xp.minimum(x, 0) * steepness)
+        return xp.where(x <= 0, g * slope, g * scale)
+
+    return _pointwise(name, x, value, gradient)
+
+
+# ---------------------------------------------------------------- smooth
 
 
 @op(promote="float", quiet_floats=True)
 def sigmoid(xp: Any, x: Array) -> Any:
     """``1 / (1 + exp(-x))``, without overflow."""
-    y = _sigmoid(xp, x)
+    y = _sigmoid(xp, x.astype(compute_dtype("sigmoid", x.dtype), copy=False)).astype(x.dtype, copy=False)
     return y, lambda g: (g * y * (1 - y),)
 
 
-def _sigmoid(xp: Any, x: Array) -> Any:
-    decay = xp.exp(-abs(x))
-    return xp.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
-
-
-@op(promote="float", quiet_floats=True)
+@op(quiet_floats=True)
 def log_sigmoid(xp: Any, x: Array) -> Any:
     """``log(sigmoid(x))``, exact also where the sigmoid underflows."""
-    y = xp.minimum(x, 0) - xp.log1p(xp.exp(-abs(x)))
-    return y, lambda g: (g * _sigmoid(xp, -x),)
+    return _pointwise(
+        "logsigmoid",
+        x,
+        lambda x: xp.minimum(x, 0) - xp.log1p(xp.exp(-abs(x))),
+        lambda g, x: g * _sigmoid(xp, -x),
+    )
 
 
 @op(promote="float", quiet_floats=True)
@@ -57,15 +168,43 @@ def tanh(xp: Any, x: Array) -> Any:
     return y, lambda g: (g * (1 - y * y),)
 
 
+@op(promote="float", quiet_floats=True)
+def softsign(xp: Any, x: Array) -> Any:
+    """``x / (1 + abs(x))``."""
+    return _pointwise("softsign", x, lambda x: x / (1 + abs(x)), lambda g, x: g / (1 + abs(x)) ** 2)
+
+
+@op(quiet_floats=True)
+def softplus(xp: Any, x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """``log(1 + exp(beta * x)) / beta``, and ``x`` itself where ``beta * x`` exceeds ``threshold``."""
+    return _pointwise(
+        "softplus",
+        x,
+        lambda x: xp.where(x * beta > threshold, x, _softplus(xp, x * beta) / beta),
+        lambda g, x: xp.where(x * beta > threshold, g, g * _sigmoid(xp, x * beta)),
+    )
+
+
 @op(quiet_floats=True)
 def silu(xp: Any, x: Array) -> Any:
     """``x * sigmoid(x)`` (Elfwing et al., 2017)."""
 
-    def vjp(g: Array) -> Any:
+    def gradient(g: Array, x: Array) -> Any:
         gate = _sigmoid(xp, x)
-        return (g * gate * (1 + x * (1 - gate)),)
+        return g * gate * (1 + x * (1 - gate))
 
-    return x * _sigmoid(xp, x), vjp
+    return _pointwise("silu", x, lambda x: x * _sigmoid(xp, x), gradient)
+
+
+@op(quiet_floats=True)
+def mish(xp: Any, x: Array) -> Any:
+    """``x * tanh(softplus(x))`` (Misra, 2019)."""
+
+    def gradient(g: Array, x: Array) -> Any:
+        gate = xp.tanh(_softplus(xp, x))
+        return g * (gate + x * _sigmoid(xp, x) * (1 - gate * gate))
+
+    return _pointwise("mish", x, lambda x: x * xp.tanh(_softplus(xp, x)), gradient)
 
 
 @op(quiet_floats=True)
@@ -77,36 +216,136 @@ def gelu(xp: Any, x: Array, *, approximate: str = "none") -> Any:
     Raises:
         ValueError: another ``approximate``.
     """
-    wide = x.astype(dtypes.accumulator(x.dtype) or x.dtype, copy=False)
     if approximate == "none":
 
-        def distribution() -> Any:
-            return 0.5 * (1 + special_functions(xp).erf(wide * math.sqrt(0.5)))
+        def distribution(x: Array) -> Any:
+            return 0.5 * (1 + special_functions(xp).erf(x * math.sqrt(0.5)))
 
-        def vjp(g: Array) -> Any:
-            density = xp.exp(-0.5 * wide * wide) / math.sqrt(2 * math.pi)
-            return (g * (distribution() + wide * density),)
+        def gradient(g: Array, x: Array) -> Any:
+            density = xp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+            return g * (distribution(x) + x * density)
 
-        return (wide * distribution()).astype(x.dtype, copy=False), vjp
+        return _pointwise("gelu", x, lambda x: x * distribution(x), gradient)
     if approximate != "tanh":
         raise ValueError(f"gelu: expected approximate 'none' or 'tanh', got {approximate!r}")
     scale = math.sqrt(2 / math.pi)
 
-    def bend() -> Any:
-        return xp.tanh(scale * (wide + 0.044715 * wide * wide * wide))
+    def bend(x: Array) -> Any:
+        return xp.tanh(scale * (x + 0.044715 * x * x * x))
 
-    def vjp_tanh(g: Array) -> Any:
-        t = bend()
-        slope = 0.5 * wide * (1 - t * t) * scale * (1 + 3 * 0.044715 * wide * wide)
-        return (g * (0.5 * (1 + t) + slope),)
+    def gradient_tanh(g: Array, x: Array) -> Any:
+        t = bend(x)
+        slope = 0.5 * x * (1 - t * t) * scale * (1 + 3 * 0.044715 * x * x)
+        return g * (0.5 * (1 + t) + slope)
 
-    return (0.5 * wide * (1 + bend())).astype(x.dtype, copy=False), vjp_tanh
+    return _pointwise("gelu", x, lambda x: 0.5 * x * (1 + bend(x)), gradient_tanh)
 
 
 @op(quiet_floats=True)
-def softplus(xp: Any, x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    """``log(1 + exp(beta * x)) / beta``, and ``x`` itself where ``beta * x`` exceeds ``threshold``."""
-    scaled = x * beta
-    linear = scaled > threshold
-    y = xp.where(linear, x, (xp.maximum(scaled, 0) + xp.log1p(xp.exp(-abs(scaled)))) / beta)
-    return y, lambda g: (xp.where(linear, g, g * _sigmoid(xp, scaled)),)
+def glu(xp: Any, x: Array, *, dim: int = -1) -> Any:
+    """The first half of ``x`` along ``dim`` times the sigmoid of the second (Dauphin et al., 2016).
+
+    Raises:
+        ShapeError: there is no such dim, or its size is odd.
+    """
+    axis = axis_of("glu", x.ndim, dim)
+    if not x.ndim or x.shape[axis] % 2:
+        raise ShapeError(f"glu: expected an even size along dim {dim}, got shape {tuple(x.shape)}")
+    dtype = compute_dtype("glu", x.dtype)
+
+    def halves() -> Any:
+        return xp.split(x.astype(dtype, copy=False), 2, axis=axis)
+
+    def vjp(g: Array) -> Any:
+        signal, gate = halves()
+        share = _sigmoid(xp, gate)
+        return (xp.concatenate([g * share, g * signal * share * (1 - share)], axis=axis),)
+
+    signal, gate = halves()
+    return (signal * _sigmoid(xp, gate)).astype(x.dtype, copy=False), vjp
+
+
+def softmin(x: Tensor, *, axis: int) -> Tensor:
+    """The softmax of ``-x`` along ``axis``: the smallest element gets the largest share."""
+    return softmax(negative(x), axis=axis)
+
+
+# ---------------------------------------------------------------- piecewise linear
+
+
+def _check_number(name: str, x: Array) -> None:
+    if category(x.dtype) == BOOLEAN:
+        raise DtypeError(f"{name}: expected a tensor of numbers, got bool; convert it with .float()")
+
+
+@op
+def hardtanh(xp: Any, x: Array, *, min_val: float = -1.0, max_val: float = 1.0) -> Any:
+    """``x``, but not below ``min_val`` and not above ``max_val``; gradient 0 at and beyond both.
+
+    Raises:
+        ValueError: ``min_val`` exceeds ``max_val``, or is negative for unsigned ``x``.
+    """
+    _check_number("hardtanh", x)
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: expected min_val up to max_val, got {min_val} and {max_val}")
+    if x.dtype.kind == "u" and min_val < 0:
+        raise ValueError(f"hardtanh: expected no negative limit for {x.dtype}, got {min_val}")
+    low, high = x.dtype.type(min_val), x.dtype.type(max_val)
+    return xp.minimum(xp.maximum(x, low), high), lambda g: (xp.where((x <= low) | (x >= high), 0, g),)
+
+
+@op
+def threshold(xp: Any, x: Array, *, threshold: float, value: float) -> Any:
+    """``x`` where it exceeds ``threshold``, ``value`` elsewhere; NaN stays NaN."""
+    _check_number("threshold", x)
+    return xp.where(x <= threshold, x.dtype.type(value), x), lambda g: (xp.where(x <= threshold, 0, g),)
+
+
+@op(quiet_floats=True)
+def hardsigmoid(xp: Any, x: Array) -> Any:
+    """``x / 6 + 1 / 2``, but not below 0 and not above 1."""
+    return _pointwise(
+        "hardsigmoid",
+        x,
+        lambda x: xp.minimum(xp.maximum(x + 3, 0), 6) / 6,
+        lambda g, x: xp.where((x > -3) & (x < 3), g / 6, 0),
+    )
+
+
+@op(quiet_floats=True)
+def hardswish(xp: Any, x: Array) -> Any:
+    """``x`` times `hardsigmoid` (Howard et al., 2019)."""
+    return _pointwise(
+        "hardswish",
+        x,
+        lambda x: x * xp.minimum(xp.maximum(x + 3, 0), 6) / 6,
+        lambda g, x: xp.where(x <= -3, 0, xp.where(x < 3, g * (x / 3 + 0.5), g)),
+    )
+
+
+@op(quiet_floats=True)
+def hardshrink(xp: Any, x: Array, *, lambd: float = 0.5) -> Any:
+    """``x``, but 0 from ``-lambd`` to ``lambd``."""
+    return _pointwise(
+        "hardshrink",
+        x,
+        lambda x: xp.where((x >= -lambd) & (x <= lambd), 0, x),
+        lambda g, x: xp.where((x >= -lambd) & (x <= lambd), 0, g),
+    )
+
+
+@op(quiet_floats=True)
+def softshrink(xp: Any, x: Array, *, lambd: float = 0.5) -> Any:
+    """``x`` moved towards 0 by ``lambd``, but not across.
+
+    Raises:
+        ValueError: ``lambd`` is negative.
+    """
+    if lambd < 0:
+        raise ValueError(f"softshrink: expected a lambd of at least 0, got {lambd}")
+    return _pointwise(
+        "softshrink",
+        x,
+        lambda x: xp.where(x > lambd, x - lambd, xp.where(x < -lambd, x + lambd, x * 0)),
+        lambda g, x: xp.where((x >= -lambd) & (x <= lambd), 0, g),
+    )
