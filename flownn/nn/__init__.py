@@ -21,7 +21,7 @@ from flownn.nn.modules.activation import (
     Tanh,
 )
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
-from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
+from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from flownn.nn.modules.dropout import Dropout
 from flownn.nn.modules.flatten import Flatten
 from flownn.nn.modules.hard_activation import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU6, Softshrink, Threshold
@@ -72,6 +72,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",

@@ -28,6 +28,15 @@ from flownn.nn.functional.activation import (
     threshold,
 )
 from flownn.nn.functional.conv import conv1d, conv2d, conv3d
+from flownn.nn.functional.activation import log_softmax, relu, softmax
+from flownn.nn.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import dropout
@@ -57,6 +66,9 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cross_entropy",
     "dropout",
     "elu",

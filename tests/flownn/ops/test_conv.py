@@ -14,8 +14,11 @@ from tests.helpers.op_cases import QUESTIONS, OpCase, name_of
 
 def slow_conv(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """One multiply and one add at a time."""
-    n = x.ndim - 2
-    x = np.pad(x, [(0, 0), (0, 0), *padding])
+    n = weight.ndim - 2
+    if x.ndim == n + 1:
+        return slow_conv(x[None], weight, bias, stride, padding, dilation, groups)[0]
+    crop = tuple(slice(max(-before, 0), x.shape[2 + i] - max(-after, 0)) for i, (before, after) in enumerate(padding))
+    x = np.pad(x[(slice(None), slice(None), *crop)], [(0, 0), (0, 0), *np.maximum(padding, 0)])
     kernel = weight.shape[2:]
     out = [(x.shape[2 + i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in range(n)]
     y = np.zeros((x.shape[0], weight.shape[0], *out))
@@ -37,7 +40,7 @@ def attributes(n: int, stride: int = 1, padding: Any = 0, dilation: int = 1, gro
 
 def in_torch(torch: Any, x: Any, weight: Any, bias: Any, *, padding: Any, **attrs: Any) -> Any:
     padded = torch.nn.functional.pad(x, [zeros for pair in reversed(padding) for zeros in pair])
-    return getattr(torch.nn.functional, f"conv{x.ndim - 2}d")(padded, weight, bias, **attrs)
+    return getattr(torch.nn.functional, f"conv{weight.ndim - 2}d")(padded, weight, bias, **attrs)
 
 
 CASES = [
@@ -55,6 +58,10 @@ CASES = [
         ((1, 2, 4, 5, 3), (3, 2, 2, 3, 1), (3,), attributes(3, padding=1)),
         ((1, 2, 5, 4, 6), (2, 1, 2, 2, 3), None, attributes(3, stride=2, padding=1, groups=2)),
         ((0, 3, 5, 6), (4, 3, 3, 3), (4,), attributes(2, padding=1)),
+        ((3, 5, 6), (4, 3, 3, 3), (4,), attributes(2, padding=1)),  # without N
+        ((2, 7), (4, 1, 3), None, attributes(1, stride=2, groups=2)),
+        ((2, 3, 9), (4, 3, 2), None, attributes(1, stride=2, padding=(-2, 1))),  # a negative number crops
+        ((2, 3, 5, 6), (9, 3, 1, 2), None, attributes(2, padding=(1, -1))),
     ]
 ]
 
@@ -108,8 +115,12 @@ def test_half_precision_is_computed_in_float32(dtype: str) -> None:
 @pytest.mark.parametrize(
     ("x_shape", "attrs", "message"),
     [
-        ((2, 3, 5), attributes(2), r"Conv2d: expected input \(N, 3, H, W\), got shape \(2, 3, 5\)"),
-        ((2, 4, 5, 5), attributes(2), r"Conv2d: expected input \(N, 3, H, W\), got shape \(2, 4, 5, 5\)"),
+        ((2, 3, 5), attributes(2), r"Conv2d: expected input \(N, 3, H, W\) or \(3, H, W\), got shape \(2, 3, 5\)"),
+        (
+            (2, 4, 5, 5),
+            attributes(2),
+            r"Conv2d: expected input \(N, 3, H, W\) or \(3, H, W\), got shape \(2, 4, 5, 5\)",
+        ),
         ((2, 3, 5, 2), attributes(2), r"Conv2d: expected an input that holds the kernel, got spatial shape \(5, 2\)"),
     ],
 )
