@@ -23,6 +23,8 @@ from flownn.nn.modules.activation import (
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
 from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from flownn.nn.modules.dropout import Dropout
+from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
+from flownn.nn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
 from flownn.nn.modules.flatten import Flatten
 from flownn.nn.modules.hard_activation import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU6, Softshrink, Threshold
 from flownn.nn.modules.linear import Identity, Linear
@@ -37,6 +39,7 @@ from flownn.nn.modules.pad import (
     ReplicationPad2d,
     ZeroPad2d,
 )
+from flownn.nn.modules.parameter_containers import ParameterDict, ParameterList
 from flownn.nn.modules.pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -49,6 +52,15 @@ from flownn.nn.modules.pool import (
     MaxPool3d,
 )
 from flownn.nn.modules.softmax import LogSoftmax, Softmax, Softmin
+from flownn.nn.modules.quantize import FakeQuantization, MinMaxObserver, MovingAverageMinMaxObserver, Quantization
+from flownn.nn.modules.unpool import (
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
+)
 from flownn.nn.parameter import Parameter
 
 __all__ = [
@@ -60,6 +72,10 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -77,6 +93,10 @@ __all__ = [
     "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FakeQuantization",
     "Flatten",
     "Hardshrink",
     "Hardsigmoid",
@@ -91,12 +111,20 @@ __all__ = [
     "MaxPool2d",
     "MaxPool3d",
     "Mish",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "MinMaxObserver",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MovingAverageMinMaxObserver",
     "NLLLoss",
     "PReLU",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
+    "Quantization",
     "ReLU",
     "ReLU6",
     "ReflectionPad2d",

@@ -39,7 +39,7 @@ from flownn.nn.functional.conv import (
 )
 from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
-from flownn.nn.functional.noise import dropout
+from flownn.nn.functional.noise import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from flownn.nn.functional.norm import batch_norm
 from flownn.nn.functional.padding import pad
 from flownn.nn.functional.pool import (
@@ -53,11 +53,23 @@ from flownn.nn.functional.pool import (
     max_pool2d,
     max_pool3d,
 )
+from flownn.nn.functional.unpool import (
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -79,6 +91,9 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "leaky_relu",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "linear",
     "log_softmax",
     "logsigmoid",
@@ -86,6 +101,9 @@ __all__ = [
     "max_pool2d",
     "max_pool3d",
     "mish",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "nll_loss",
     "pad",
     "prelu",
