@@ -22,8 +22,6 @@ from flownn.nn.modules.activation import (
 )
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
 from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from flownn.nn.modules.dropout import Dropout
-from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
 from flownn.nn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
 from flownn.nn.modules.flatten import Flatten
 from flownn.nn.modules.hard_activation import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU6, Softshrink, Threshold
@@ -51,8 +49,8 @@ from flownn.nn.modules.pool import (
     MaxPool2d,
     MaxPool3d,
 )
-from flownn.nn.modules.softmax import LogSoftmax, Softmax, Softmin
 from flownn.nn.modules.quantize import FakeQuantization, MinMaxObserver, MovingAverageMinMaxObserver, Quantization
+from flownn.nn.modules.softmax import LogSoftmax, Softmax, Softmin
 from flownn.nn.modules.unpool import (
     AdaptiveMaxPool1d,
     AdaptiveMaxPool2d,
@@ -110,11 +108,11 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
-    "Mish",
     "MaxUnpool1d",
     "MaxUnpool2d",
     "MaxUnpool3d",
     "MinMaxObserver",
+    "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.spec import Array, Case, Row, Values, row, without_unknown
+from tests.parity.spec import Case, Row, Values, row, without_unknown
 
 SHAPES: list[tuple[int, ...]] = [(3, 4), (), (5,), (2, 3, 4), (2, 3, 1, 5), (0, 3), (2, 1, 2, 3, 2)]
 CONTENTS = ["normal", "large", "kinks", "special"]

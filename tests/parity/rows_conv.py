@@ -68,8 +68,7 @@ def accepts_transposed(n: int, c: Values) -> bool:
         return False
     sizes = c.shape[-n:]
     return all(
-        (sizes[i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + extra[i] + 1 > 0
-        for i in range(n)
+        (sizes[i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + extra[i] + 1 > 0 for i in range(n)
     )
 
 

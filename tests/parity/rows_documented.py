@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.spec import Array, Case, Row, Values, row
+from tests.parity.spec import Case, Row, Values, row
 
 # ---------------------------------------------------------------- quantization
 

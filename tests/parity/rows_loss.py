@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.spec import Array, Case, Row, Values, by_name, normal, positive, row
+from tests.parity.spec import Case, Row, Values, by_name, positive, row
 
 REDUCTION = ["mean", "none", "sum", "average"]  # the last is none
 SHAPES: list[Any] = [(3, 4), (5,), (2, 3, 2, 3), (), (0, 3), (2, 1, 3)]
@@ -111,7 +111,10 @@ def divergence(c: Values, rng: np.random.Generator) -> list[Any]:
     x, target = log_softmax(rng.standard_normal(c.shapes[0])), rng.uniform(0.05, 1, c.shapes[1])
     if c.log_target:
         return [x, np.log(target)]
-    return [x, np.where(rng.uniform(size=target.shape) < 0.3, -target, target) if c.content == "not positive" else target]
+    return [
+        x,
+        np.where(rng.uniform(size=target.shape) < 0.3, -target, target) if c.content == "not positive" else target,
+    ]
 
 
 def kl_div(torch: Any, case: Case) -> Any:
@@ -208,7 +211,14 @@ CLASS_LOSSES = [
 
 # ---------------------------------------------------------------- rankings
 
-RANKED: list[Any] = [((3, 4),) * 3, ((5,),) * 3, ((),) * 3, ((0, 3),) * 3, ((3, 4), (3, 4), (4,)), ((3, 4), (2, 4), (3, 4))]
+RANKED: list[Any] = [
+    ((3, 4),) * 3,
+    ((5,),) * 3,
+    ((),) * 3,
+    ((0, 3),) * 3,
+    ((3, 4), (3, 4), (4,)),
+    ((3, 4), (2, 4), (3, 4)),
+]
 
 
 def ranked(c: Values, rng: np.random.Generator) -> list[Any]:
@@ -220,7 +230,14 @@ def triplet(c: Values, rng: np.random.Generator) -> list[Any]:
     return [rng.standard_normal(shape) for shape in c.shapes]
 
 
-TRIPLETS: list[Any] = [((4, 3),) * 3, ((1, 5),) * 3, ((3,),) * 3, ((2, 3, 4),) * 3, ((0, 3),) * 3, ((4, 3), (4, 3), (4, 2))]
+TRIPLETS: list[Any] = [
+    ((4, 3),) * 3,
+    ((1, 5),) * 3,
+    ((3,),) * 3,
+    ((2, 3, 4),) * 3,
+    ((0, 3),) * 3,
+    ((4, 3), (4, 3), (4, 2)),
+]
 
 RANKINGS = [
     row(
@@ -260,7 +277,9 @@ def sequences(c: Values, rng: np.random.Generator) -> list[Any]:
     x = rng.standard_normal((steps, classes) if c.form == "one" else (steps, batch, classes))
     labels = [label for label in range(classes) if label != c.blank]
     lengths = np.array([6, 5, 4])
-    counts = np.array({"usual": [3, 2, 1], "empty": [3, 0, 2], "impossible": [3, 5, 2], "too long": [3, 9, 2]}[c.targets])
+    counts = np.array(
+        {"usual": [3, 2, 1], "empty": [3, 0, 2], "impossible": [3, 5, 2], "too long": [3, 9, 2]}[c.targets]
+    )
     targets = rng.choice(labels, (batch, 5))
     if c.targets == "impossible":
         targets[1] = labels[0]  # repeated labels need blanks between them

@@ -1,6 +1,24 @@
 """All rows of the parity table."""
 
-from tests.parity import rows_activation, rows_conv, rows_documented, rows_holders, rows_loss, rows_misc, rows_norm, rows_pool
-from tests.parity.spec import Row
+from tests.parity import (
+    rows_activation,
+    rows_conv,
+    rows_documented,
+    rows_holders,
+    rows_loss,
+    rows_misc,
+    rows_norm,
+    rows_pool,
+)
 
-ROWS: list[Row] = [*rows_conv.ROWS, *rows_pool.ROWS, *rows_norm.ROWS, *rows_activation.ROWS, *rows_loss.ROWS, *rows_misc.ROWS, *rows_holders.ROWS, *rows_documented.ROWS]
+FAMILIES = (
+    rows_activation,
+    rows_conv,
+    rows_documented,
+    rows_holders,
+    rows_loss,
+    rows_misc,
+    rows_norm,
+    rows_pool,
+)
+ROWS = [row for family in FAMILIES for row in family.ROWS]
