@@ -11,9 +11,9 @@ from flownn import inplace
 from flownn.graph import TensorBase
 from flownn.ops import activation, compare, elementwise, reduce
 from flownn.ops import index as indexing
-from flownn.ops import loss as losses
 from flownn.ops import matmul as products
 from flownn.ops import shape as shapes
+from flownn.ops import softmax as softmaxes
 from flownn.ops.axes import axis_of
 from flownn.random import Generator, default_generator
 
@@ -125,11 +125,11 @@ class Operators(TensorBase):
 
     def softmax(self, dim: int) -> Tensor:
         """``exp(x) / sum(exp(x))`` along ``dim``."""
-        return losses.softmax(self, axis=axis_of("softmax", self.data.ndim, dim))
+        return softmaxes.softmax(self, axis=axis_of("softmax", self.data.ndim, dim))
 
     def log_softmax(self, dim: int) -> Tensor:
         """``log(softmax(x))`` along ``dim``."""
-        return losses.log_softmax(self, axis=axis_of("log_softmax", self.data.ndim, dim))
+        return softmaxes.log_softmax(self, axis=axis_of("log_softmax", self.data.ndim, dim))
 
     # ------------------------------------------------------------ reductions
 

@@ -26,7 +26,18 @@ from flownn.nn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2
 from flownn.nn.modules.flatten import Flatten
 from flownn.nn.modules.hard_activation import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU6, Softshrink, Threshold
 from flownn.nn.modules.linear import Identity, Linear
-from flownn.nn.modules.loss import CrossEntropyLoss, NLLLoss
+from flownn.nn.modules.loss.classes import CombinedMarginLoss, CrossEntropyLoss, NLLLoss
+from flownn.nn.modules.loss.ctc import CTCLoss
+from flownn.nn.modules.loss.distance import CosineEmbeddingLoss, MarginRankingLoss, TripletMarginLoss
+from flownn.nn.modules.loss.elementwise import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    SmoothL1Loss,
+)
 from flownn.nn.modules.module import Module
 from flownn.nn.modules.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from flownn.nn.modules.pad import (
@@ -77,9 +88,13 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "BCELoss",
+    "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "CTCLoss",
+    "CombinedMarginLoss",
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
@@ -89,6 +104,7 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",
@@ -100,11 +116,16 @@ __all__ = [
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
+    "HuberLoss",
     "Identity",
+    "KLDivLoss",
+    "L1Loss",
     "LeakyReLU",
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
+    "MSELoss",
+    "MarginRankingLoss",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
@@ -130,6 +151,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
     "Softmax",
     "Softmin",
     "Softplus",
@@ -137,6 +159,7 @@ __all__ = [
     "Softsign",
     "Tanh",
     "Threshold",
+    "TripletMarginLoss",
     "ZeroPad2d",
     "functional",
     "init",

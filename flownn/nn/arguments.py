@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ __all__ = [
     "Sizes",
     "adaptive_sizes",
     "conv_padding",
+    "legacy_reduction",
     "ntuple",
     "output_padding_for",
     "pad_pairs",
@@ -148,3 +150,17 @@ def softmax_axis(name: str, dim: int | None, ndim: int) -> int:
     if dim is None:
         dim = 0 if ndim in (0, 1, 3) else 1
     return axis_of(name, ndim, dim)
+
+
+def legacy_reduction(name: str, size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """``reduction``, or what PyTorch's older arguments ask for; where one of them is given, they decide.
+
+    ``reduce=False`` is "none"; else ``size_average=False`` is "sum" and everything else "mean".
+    """
+    if size_average is None and reduce is None:
+        return reduction
+    chosen = "none" if reduce is False else "sum" if size_average is False else "mean"
+    warnings.warn(
+        f"{name}: size_average and reduce are deprecated; use reduction={chosen!r}", DeprecationWarning, stacklevel=3
+    )
+    return chosen

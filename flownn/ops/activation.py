@@ -13,7 +13,7 @@ from flownn.errors import DtypeError, ShapeError
 from flownn.kernels.channels import channel_dot, compute_dtype
 from flownn.ops.axes import axis_of
 from flownn.ops.elementwise import negative
-from flownn.ops.loss import softmax
+from flownn.ops.softmax import softmax
 
 if TYPE_CHECKING:
     from flownn.tensor import Tensor

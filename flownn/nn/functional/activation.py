@@ -7,7 +7,8 @@ from typing import Any
 
 from flownn.inplace import replace
 from flownn.nn.arguments import softmax_axis
-from flownn.ops import activation, loss
+from flownn.ops import activation
+from flownn.ops import softmax as softmaxes
 from flownn.tensor import Tensor
 
 __all__ = [
@@ -159,7 +160,7 @@ def softshrink(input: Tensor, lambd: float = 0.5, inplace: bool = False) -> Tens
 
 def softmax(input: Tensor, dim: int | None = None) -> Tensor:
     """``exp(input) / sum(exp(input))`` along ``dim``; None means 0 for 0, 1 or 3 dims, else 1."""
-    return loss.softmax(input, axis=softmax_axis("softmax", dim, input.data.ndim))
+    return softmaxes.softmax(input, axis=softmax_axis("softmax", dim, input.data.ndim))
 
 
 def softmin(input: Tensor, dim: int | None = None) -> Tensor:
@@ -169,4 +170,4 @@ def softmin(input: Tensor, dim: int | None = None) -> Tensor:
 
 def log_softmax(input: Tensor, dim: int | None = None) -> Tensor:
     """``log(softmax(input, dim))``, exact also where the softmax underflows."""
-    return loss.log_softmax(input, axis=softmax_axis("log_softmax", dim, input.data.ndim))
+    return softmaxes.log_softmax(input, axis=softmax_axis("log_softmax", dim, input.data.ndim))

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from flownn.nn.arguments import softmax_axis
 from flownn.nn.modules.module import Module
-from flownn.ops import activation, loss
+from flownn.ops import activation
+from flownn.ops import softmax as softmaxes
 from flownn.tensor import Tensor
 
 __all__ = ["LogSoftmax", "Softmax", "Softmin"]
@@ -50,7 +51,7 @@ class Softmax(_SoftmaxBase):
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]], dtype=flownn.float32)
     """
 
-    op = staticmethod(loss.softmax)
+    op = staticmethod(softmaxes.softmax)
 
 
 class Softmin(_SoftmaxBase):
@@ -96,4 +97,4 @@ class LogSoftmax(_SoftmaxBase):
     tensor([[-1.3863, -1.3863, -1.3863, -1.3863]], dtype=flownn.float32)
     """
 
-    op = staticmethod(loss.log_softmax)
+    op = staticmethod(softmaxes.log_softmax)

@@ -1,5 +1,6 @@
-"""Softmax and the class losses against their formulas, and against PyTorch."""
+"""The class losses against their definitions, and against PyTorch."""
 
+import math
 from itertools import product
 from typing import Any
 
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 
 from flownn.autograd import wrap
-from flownn.errors import DtypeError, ShapeError
-from flownn.ops.loss import cross_entropy, log_softmax, nll_loss, softmax
+from flownn.errors import DtypeError, GradientError, ShapeError
+from flownn.ops.loss.classes import combined_margin, cross_entropy, nll_loss
 from tests.helpers.gradcheck import check_vjp
-from tests.helpers.op_cases import QUESTIONS, OpCase, name_of
+from tests.helpers.op_cases import OpCase, asked, inside, integers
 
 CLASSES = 4
 SHAPES = [(4,), (5, 4), (3, 4, 2), (3, 4, 2, 3)]
@@ -71,45 +72,23 @@ def test_vjps_match_a_central_difference(shape: Any, reduction: str) -> None:
             rng.random(shape),
             rng=rng,
         )
-
-
-def slow_softmax(x: Any, *, axis: int) -> Any:
-    return np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
-
-
-CASES = [
-    row
-    for shape, axis in [((5,), 0), ((3, 4, 2), 0), ((3, 4, 2), 1), ((3, 4, 2), 2), ((0, 3), 1)]
-    for row in (
-        OpCase(softmax, [shape], {"axis": axis}, slow_softmax, torch=lambda torch, x, axis: torch.softmax(x, axis)),
-        OpCase(
-            log_softmax,
-            [shape],
-            {"axis": axis},
-            lambda x, axis: np.log(slow_softmax(x, axis=axis)),
-            torch=lambda torch, x, axis: torch.log_softmax(x, axis),
-        ),
-    )
-]
-
-
-@pytest.mark.parametrize("question", QUESTIONS, ids=name_of)
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_op(case: OpCase, question: Any, rng: np.random.Generator) -> None:
-    question(case, rng)
-
-
-def test_softmax_does_not_overflow() -> None:
-    np.testing.assert_array_equal(softmax(np.array([1e4, 0.0, -1e4]), axis=0).data, [1, 0, 0])
-    np.testing.assert_array_equal(log_softmax(np.array([1e4, 0.0, -np.inf]), axis=0).data, [0, -1e4, -np.inf])
-    assert softmax(np.array(3.0), axis=0).data == 1
+        check_vjp(
+            lambda x, p, w: cross_entropy(x, p, w, label_smoothing=smoothing, **attrs),  # noqa: B023
+            x,
+            rng.random(shape),
+            weight,
+            rng=rng,
+        )
 
 
 def test_half_precision_keeps_its_dtype_and_sums_in_float32() -> None:
-    x = (np.random.default_rng(4).standard_normal((7, 500))).astype(np.float16)
-    for y in (softmax(x, axis=1), cross_entropy(x, np.zeros(7, int), ignore_index=-100, reduction="none")):
-        assert y.data.dtype == np.float16
-    np.testing.assert_allclose(softmax(x, axis=1).data.astype(np.float64).sum(axis=1), 1, atol=2e-3)
+    x = np.full((7, 500), 3, np.float16)
+    losses = cross_entropy(x, np.zeros(7, int), ignore_index=-100, reduction="none").data
+    assert losses.dtype == np.float16
+    np.testing.assert_allclose(losses, np.log(500), rtol=1e-3)
+    total = nll_loss(np.full((300, 2), -300, np.float16), np.zeros(300, int), ignore_index=-100, reduction="mean").data
+    assert total.dtype == np.float16
+    assert total == 300  # the sum, 90000, is no float16
 
 
 @pytest.mark.parametrize("op", [nll_loss, cross_entropy])
@@ -137,7 +116,7 @@ def test_wrong_targets_are_named(op: Any) -> None:
         op(x, np.array([0, 1]), **attrs)
     with pytest.raises(ShapeError, match="one weight for each of 4 classes"):
         op(x, np.array([0, 1, 2]), np.ones(3), **attrs)
-    with pytest.raises(ValueError, match="reduction of none, mean or sum, got 'avg'"):
+    with pytest.raises(ValueError, match="reduction of none, mean, sum, got 'avg'"):
         op(x, np.array([0, 1, 2]), ignore_index=-100, reduction="avg")
     with pytest.raises(DtypeError, match="floating point input, got int64"):
         op(x.astype(int), np.array([0, 1, 2]), **attrs)
@@ -177,3 +156,67 @@ def test_agrees_with_pytorch(shape: Any) -> None:
         y.backward(g)
         expected.backward(torch.tensor(g))
         np.testing.assert_allclose(mine.grad.data, t.grad.numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize("op", [nll_loss, cross_entropy])
+def test_weights_of_class_numbers_have_no_gradient_and_say_so(op: Any) -> None:
+    x, target, weight = np.ones((2, 4)), np.array([0, 1]), wrap(np.ones(4), requires_grad=True)
+    loss = op(x, target, weight, ignore_index=-100, reduction="sum")
+    with pytest.raises(GradientError, match=r"no gradient with respect to weight; pass weight.detach\(\)"):
+        loss.backward()
+
+
+# ---------------------------------------------------------------- combined margin
+
+
+def slow_margin(x: Any, label: Any, *, m1: float, m2: float, m3: float) -> Any:
+    y = x.copy()
+    for row, of_class in enumerate(label):
+        if of_class != -1:
+            y[row, of_class] = math.cos(m1 * math.acos(x[row, of_class]) + m2) - m3
+    return y
+
+
+def torch_margin(torch: Any, x: Any, label: Any, *, m1: float, m2: float, m3: float) -> Any:
+    chosen = torch.nn.functional.one_hot(label.clamp(min=0), x.shape[1]) * (label >= 0)[:, None]
+    return torch.where(chosen.bool(), torch.cos(m1 * torch.acos(x) + m2) - m3, x)
+
+
+MARGINS = [
+    OpCase(combined_margin, [shape, shape[:1]], dict(zip(("m1", "m2", "m3"), m, strict=True)), slow_margin,
+           [inside, integers(shape[1], -1)], torch_margin)
+    for shape in [(6, 4), (1, 1), (0, 3)]
+    for m in [(1.0, 0.0, 0.0), (1.0, 0.0, 0.35), (1.0, 0.5, 0.0), (0.3, 0.5, 0.4), (4.0, 0.0, 0.0)]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "question"), asked(MARGINS))
+def test_combined_margin(case: OpCase, question: Any, rng: np.random.Generator) -> None:
+    question(case, rng)
+
+
+def test_margins_at_the_ends_of_the_cosine() -> None:
+    ends, label = np.array([[1.0, 0.0], [-1.0, 0.0], [1 + 1e-15, 0.0]]), np.zeros(3, int)
+    for attrs in ({"m1": 1.0, "m2": 0.0, "m3": 0.2}, {"m1": 1.0, "m2": 0.5, "m3": 0.0}):
+        x = wrap(ends, requires_grad=True)
+        y = combined_margin(x, label, **attrs)
+        np.testing.assert_allclose(y.data[:, 0], np.cos([attrs["m2"], np.pi + attrs["m2"], attrs["m2"]]) - attrs["m3"])
+        y.sum().backward()
+        assert np.isfinite(x.grad.data).all()
+    assert np.isnan(combined_margin(np.array([[np.nan]]), np.zeros(1, int), m1=1.0, m2=0.5, m3=0.0).data).all()
+
+
+def test_wrong_inputs_of_margins_are_named() -> None:
+    attrs = {"m1": 1.0, "m2": 0.5, "m3": 0.0}
+    with pytest.raises(ValueError, match="expected cosines between -1 and 1; normalise"):
+        combined_margin(np.full((2, 3), 1.1), np.zeros(2, int), **attrs)
+    with pytest.raises(ValueError, match=r"CombinedMarginLoss: expected class numbers from 0 to 2 .*got 3"):
+        combined_margin(np.zeros((2, 3)), np.array([3, 0]), **attrs)
+    with pytest.raises(ShapeError, match=r"CombinedMarginLoss: expected cosines \(N, C\), got shape \(3,\)"):
+        combined_margin(np.zeros(3), np.array([1]), **attrs)
+    with pytest.raises(ShapeError, match=r"class numbers of shape \(2,\), got \(3,\)"):
+        combined_margin(np.zeros((2, 3)), np.zeros(3, int), **attrs)
+    with pytest.raises(DtypeError, match="floating point input, got int64"):
+        combined_margin(np.zeros((2, 3), int), np.zeros(2, int), **attrs)
+    with pytest.raises(DtypeError, match="integer class numbers, got float64"):
+        combined_margin(np.zeros((2, 3)), np.zeros(2), **attrs)

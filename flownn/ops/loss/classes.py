@@ -1,4 +1,4 @@
-"""Softmax, log-softmax and the losses over class scores, each in one op so that no step overflows."""
+"""The losses over class scores."""
 
 from __future__ import annotations
 
@@ -6,40 +6,17 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_dtypes import finfo
 from numpy.typing import NDArray
 
 from flownn.autograd import op
 from flownn.dtypes import FLOATING, category
-from flownn.errors import DtypeError, ShapeError
+from flownn.errors import DtypeError, GradientError, ShapeError
 from flownn.kernels.channels import compute_dtype
+from flownn.ops.loss.reduction import check_reduction, reduced, spread
+from flownn.ops.softmax import log_softmax_of
 
-__all__ = ["cross_entropy", "log_softmax", "nll_loss", "softmax"]
-
-
-@op(quiet_floats=True)
-def softmax(xp: Any, x: NDArray[Any], *, axis: int) -> Any:
-    """``exp(x) / sum(exp(x))`` along ``axis``."""
-    along = axis if x.ndim else None  # a 0-dim input is one element
-    y = xp.exp(_log_softmax(xp, x.astype(compute_dtype("softmax", x.dtype), copy=False), along))
-
-    def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
-        weighted = g * y
-        return ((weighted - y * weighted.sum(axis=along, keepdims=True)).astype(x.dtype, copy=False),)
-
-    return y.astype(x.dtype, copy=False), vjp
-
-
-@op(quiet_floats=True)
-def log_softmax(xp: Any, x: NDArray[Any], *, axis: int) -> Any:
-    """``log(softmax(x))`` along ``axis``, exact also where the softmax underflows."""
-    along = axis if x.ndim else None
-    y = _log_softmax(xp, x.astype(compute_dtype("log_softmax", x.dtype), copy=False), along)
-
-    def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
-        wide = g.astype(y.dtype, copy=False)
-        return ((wide - xp.exp(y) * wide.sum(axis=along, keepdims=True)).astype(x.dtype, copy=False),)
-
-    return y.astype(x.dtype, copy=False), vjp
+__all__ = ["combined_margin", "cross_entropy", "nll_loss"]
 
 
 @op(quiet_floats=True)
@@ -56,17 +33,19 @@ def nll_loss(
 
     Reduction "mean" divides by the sum of the weights used. Targets equal to ``ignore_index`` contribute nothing.
     """
-    rows, layout = _class_rows("NLLLoss", xp, x, weight)
-    picks = _picks("NLLLoss", xp, rows, target, layout, weight, ignore_index)
+    name = "NLLLoss"
+    check_reduction(name, reduction)
+    rows, layout = _class_rows(name, xp, x, weight)
+    picks = _picks(name, xp, rows, target, layout, weight, ignore_index)
     losses = -_picked(xp, picks, rows) * picks.weights
     divisor = picks.weights.sum()
 
     def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
         grad = xp.zeros_like(rows)
-        grad[picks.at] = -picks.weights * _spread(xp, g, reduction, divisor)
-        return _as_input(xp, grad, x, layout), None, None
+        grad[picks.at] = -picks.weights * spread(g, reduction, divisor).reshape(-1)
+        return _as_input(xp, grad, x, layout), None, lambda: _refuse_weight(name)
 
-    return _reduce(xp, losses, reduction, divisor, layout).astype(x.dtype, copy=False), vjp
+    return reduced(losses.reshape(layout), reduction, divisor).astype(x.dtype, copy=False), vjp
 
 
 @op(quiet_floats=True)
@@ -87,10 +66,11 @@ def cross_entropy(
     their number.
     """
     name = "CrossEntropyLoss"
+    check_reduction(name, reduction)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{name}: expected label_smoothing between 0 and 1, got {label_smoothing}")
     rows, layout = _class_rows(name, xp, x, weight)
-    log_p = _log_softmax(xp, rows, -1)
+    log_p = log_softmax_of(xp, rows, -1)
     keep, share = 1 - label_smoothing, label_smoothing / rows.shape[-1]
     class_weight = xp.ones(rows.shape[-1], dtype=rows.dtype) if weight is None else weight.astype(rows.dtype)
 
@@ -103,15 +83,15 @@ def cross_entropy(
         divisor = rows.dtype.type(len(rows))
 
         def vjp_probabilities(g: NDArray[Any]) -> tuple[Any, ...]:
-            spread = _spread(xp, g, reduction, divisor)[:, None]
-            grad = (xp.exp(log_p) * goal.sum(axis=-1, keepdims=True) - goal) * spread
+            seed = spread(g, reduction, divisor).reshape(-1, 1)
+            grad = (xp.exp(log_p) * goal.sum(axis=-1, keepdims=True) - goal) * seed
             return (
                 _as_input(xp, grad, x, layout),
-                lambda: _as_input(xp, -keep * class_weight * log_p * spread, target, layout),
-                None,
+                lambda: _as_input(xp, -keep * class_weight * log_p * seed, target, layout),
+                lambda: None if weight is None else -((keep * probability + share) * log_p * seed).sum(axis=0),
             )
 
-        return _reduce(xp, losses, reduction, divisor, layout).astype(x.dtype, copy=False), vjp_probabilities
+        return reduced(losses.reshape(layout), reduction, divisor).astype(x.dtype, copy=False), vjp_probabilities
 
     picks = _picks(name, xp, rows, target, layout, weight, ignore_index)
     losses = -keep * _picked(xp, picks, log_p) * picks.weights
@@ -120,14 +100,52 @@ def cross_entropy(
     divisor = picks.weights.sum()
 
     def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
-        spread = _spread(xp, g, reduction, divisor)
-        uniform = xp.where(picks.valid, spread, 0)[:, None] * (share * class_weight)
-        grad = xp.exp(log_p) * (keep * picks.weights * spread + uniform.sum(axis=-1))[:, None]
+        seed = spread(g, reduction, divisor).reshape(-1)
+        uniform = xp.where(picks.valid, seed, 0)[:, None] * (share * class_weight)
+        grad = xp.exp(log_p) * (keep * picks.weights * seed + uniform.sum(axis=-1))[:, None]
         grad -= uniform
-        grad[picks.at] -= keep * picks.weights * spread  # one class per row: no element is addressed twice
-        return _as_input(xp, grad, x, layout), None, None
+        grad[picks.at] -= keep * picks.weights * seed  # one class per row: no element is addressed twice
+        return _as_input(xp, grad, x, layout), None, lambda: _refuse_weight(name)
 
-    return _reduce(xp, losses, reduction, divisor, layout).astype(x.dtype, copy=False), vjp
+    return reduced(losses.reshape(layout), reduction, divisor).astype(x.dtype, copy=False), vjp
+
+
+@op(quiet_floats=True)
+def combined_margin(xp: Any, x: NDArray[Any], label: NDArray[Any], *, m1: float, m2: float, m3: float) -> Any:
+    """Cosines x (N, C) with that of the labelled class made harder: ``cos(m1 * arccos(x) + m2) - m3``.
+
+    The rest stays as it is, and so does a row with label -1, whose class is elsewhere. Near a cosine of 1 or -1 the
+    gradient has no limit; it is that of the smallest angle that the type can tell from 0.
+    """
+    name = "CombinedMarginLoss"
+    if x.ndim != 2:
+        raise ShapeError(f"{name}: expected cosines (N, C), got shape {tuple(x.shape)}")
+    rows = x.astype(compute_dtype(name, x.dtype))
+    picks = _picks(name, xp, rows, label, x.shape[:1], None, -1)
+    cosine, epsilon = _picked(xp, picks, rows), float(finfo(x.dtype).eps)
+    if (abs(cosine) > 1 + 16 * epsilon).any():
+        raise ValueError(f"{name}: expected cosines between -1 and 1; normalise features and class vectors first")
+    plain = m1 == 1 and m2 == 0  # no angle needed, so none of its rounding
+    if plain:
+        hard = cosine - m3
+    else:
+        theta = xp.arccos(xp.clip(cosine, -1, 1))
+        hard = xp.cos(m1 * theta + m2) - m3
+    rows[picks.at] = xp.where(picks.valid, hard, rows[picks.at])
+
+    def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
+        if plain:
+            return g, None
+        grad = g.astype(theta.dtype)
+        slope = m1 * xp.sin(m1 * theta + m2) / xp.maximum(xp.sin(theta), math.sqrt(2 * epsilon))
+        grad[picks.at] *= xp.where(picks.valid, slope, 1)
+        return grad, None
+
+    return rows.astype(x.dtype, copy=False), vjp
+
+
+def _refuse_weight(name: str) -> Any:
+    raise GradientError(f"{name}: there is no gradient with respect to weight; pass weight.detach()")
 
 
 class _Picks(NamedTuple):
@@ -168,14 +186,6 @@ def _picked(xp: Any, picks: _Picks, rows: NDArray[Any]) -> Any:
     return xp.where(picks.valid, rows[picks.at], rows.dtype.type(0))
 
 
-def _log_softmax(xp: Any, x: NDArray[Any], axis: int | None) -> Any:
-    if x.size == 0:
-        return x.copy()
-    largest = x.max(axis=axis, keepdims=True)
-    shifted = x - xp.where(xp.isfinite(largest), largest, largest.dtype.type(0))
-    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
-
-
 def _class_rows(
     name: str, xp: Any, x: NDArray[Any], weight: NDArray[Any] | None
 ) -> tuple[NDArray[Any], tuple[int, ...]]:
@@ -193,22 +203,3 @@ def _class_rows(
 def _as_input(xp: Any, rows: NDArray[Any], x: NDArray[Any], layout: tuple[int, ...]) -> Any:
     grad = rows.reshape(*layout, rows.shape[-1])
     return (grad if x.ndim == 1 else xp.moveaxis(grad, -1, 1)).astype(x.dtype, copy=False)
-
-
-def _reduce(xp: Any, losses: NDArray[Any], reduction: str, divisor: Any, layout: tuple[int, ...]) -> Any:
-    if reduction == "none":
-        return losses.reshape(layout)
-    if reduction == "sum":
-        return losses.sum()
-    if reduction == "mean":
-        return losses.sum() / divisor if divisor != 0 else xp.full((), np.nan, dtype=losses.dtype)
-    raise ValueError(f"expected a reduction of none, mean or sum, got {reduction!r}")
-
-
-def _spread(xp: Any, g: NDArray[Any], reduction: str, divisor: Any) -> Any:
-    """The gradient of each row's loss."""
-    if reduction == "none":
-        return g.reshape(-1)
-    if reduction == "sum":
-        return g.reshape(1)
-    return (g / divisor if divisor != 0 else xp.full((), np.nan, dtype=g.dtype)).reshape(1)

@@ -1,30 +1,21 @@
-"""Losses."""
+"""Losses over class scores."""
 
 from __future__ import annotations
 
+from flownn.nn.modules.loss.base import WeightedLoss
 from flownn.nn.modules.module import Module
-from flownn.ops.loss import cross_entropy, nll_loss
+from flownn.ops.loss.classes import combined_margin, cross_entropy, nll_loss
 from flownn.tensor import Tensor
 
-__all__ = ["CrossEntropyLoss", "NLLLoss"]
-
-REDUCTIONS = ("none", "mean", "sum")
+__all__ = ["CombinedMarginLoss", "CrossEntropyLoss", "NLLLoss"]
 
 
-class _ClassLoss(Module):
-    """What the losses over class scores share: a weight per class (a buffer), a class to ignore, a reduction."""
-
-    weight: Tensor | None
+class _ClassLoss(WeightedLoss):
+    """What the losses over class scores share: a weight per class, a class to ignore, a reduction."""
 
     def __init__(self, weight: Tensor | None, ignore_index: int, reduction: str) -> None:
-        super().__init__()
-        if reduction not in REDUCTIONS:
-            raise ValueError(
-                f"{type(self).__name__}: expected a reduction of {', '.join(REDUCTIONS)}, got {reduction!r}"
-            )
-        self.register_buffer("weight", weight)
+        super().__init__(weight, reduction)
         self.ignore_index = ignore_index
-        self.reduction = reduction
 
 
 class NLLLoss(_ClassLoss):
@@ -111,3 +102,50 @@ class CrossEntropyLoss(_ClassLoss):
             label_smoothing=self.label_smoothing,
         )
         return result
+
+
+class CombinedMarginLoss(Module):
+    """Make the cosine of the right class harder to raise, before the softmax; the result is not yet a loss.
+
+    The cosine c of the labelled class becomes ``cos(m1 * arccos(c) + m2) - m3``; all others stay. Scaled and given to
+    `CrossEntropyLoss`, it is SphereFace (m1 > 1), ArcFace (m2 > 0) or CosFace (m3 > 0).
+
+    Args:
+        m1: Factor of the angle.
+        m2: Added to the angle, in radians.
+        m3: Subtracted from the cosine.
+
+    Shape:
+        Input (N, C): cosines; label (N,): integers from 0 to C - 1, or -1 for a row to be left as it is, because its
+        class is on another device. Output (N, C).
+
+    Raises:
+        ShapeError: other shapes.
+        DtypeError: the input is not floating point, or the labels are not integers.
+        ValueError: a label out of range, or the input of the labelled class further outside -1 .. 1 than rounding goes.
+
+    Reference:
+        ``oneflow.nn.CombinedMarginLoss`` and ``margin_softmax`` of InsightFace; Deng et al., "ArcFace", 2019. Where
+        OneFlow leaves rows with any label out of range as they are, here only -1 does so. The gradient is limited at
+        cosines of 1 and -1, where OneFlow's is infinite.
+
+    >>> import flownn as flow
+    >>> CombinedMarginLoss(m2=0.5)(flow.tensor([[0.0, 0.5], [0.25, 0.0]]), flow.tensor([0, 1]))
+    tensor([[-0.4794,  0.5000],
+            [ 0.2500, -0.4794]], dtype=flownn.float32)
+    """
+
+    def __init__(self, m1: float = 1.0, m2: float = 0.0, m3: float = 0.0) -> None:
+        super().__init__()
+        self.m1 = m1
+        self.m2 = m2
+        self.m3 = m3
+
+    def forward(self, input: Tensor, label: Tensor) -> Tensor:
+        """Cosines ``input`` with the margins of class ``label``."""
+        result: Tensor = combined_margin(input, label, m1=self.m1, m2=self.m2, m3=self.m3)
+        return result
+
+    def extra_repr(self) -> str:
+        """The margins."""
+        return f"m1={self.m1}, m2={self.m2}, m3={self.m3}"
