@@ -46,8 +46,10 @@ from flownn.dtypes import (
     int64,
     long,
     promote_types,
+    record,
     set_default_dtype,
     short,
+    tensor_buffer,
     uint8,
 )
 from flownn.dtypes import bool_ as bool
@@ -288,6 +290,7 @@ __all__ = [
     "ones_like",
     "optim",
     "permute",
+    "placement",
     "pow",
     "power",
     "prod",
@@ -299,12 +302,14 @@ __all__ = [
     "randn_like",
     "randperm",
     "reciprocal",
+    "record",
     "relu",
     "remainder",
     "reshape",
     "round",
     "rsqrt",
     "save",
+    "sbp",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
@@ -325,6 +330,7 @@ __all__ = [
     "tan",
     "tanh",
     "tensor",
+    "tensor_buffer",
     "transpose",
     "true_divide",
     "trunc",
@@ -338,13 +344,21 @@ __all__ = [
     "zeros_like",
 ]
 
-_SUBMODULES = ("models", "nn", "optim")
-_LAZY = {"load": "serialize", "save": "serialize"}
+# resolved on first use: a module, or a name in a module
+_LAZY = {
+    "load": ("flownn.serialize", "load"),
+    "models": ("flownn.models", ""),
+    "nn": ("flownn.nn", ""),
+    "optim": ("flownn.optim", ""),
+    "placement": ("flowdist.placement", "Placement"),
+    "save": ("flownn.serialize", "save"),
+    "sbp": ("flowdist.sbp", ""),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found

@@ -1,5 +1,6 @@
 """Modules, parameters and their initial values."""
 
+import importlib
 from typing import Any
 
 from flownn.nn import functional, init, utils
@@ -95,6 +96,7 @@ __all__ = [
     "BatchNorm3d",
     "CTCLoss",
     "CombinedMarginLoss",
+    "CoinFlip",
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
@@ -105,6 +107,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "CosineEmbeddingLoss",
+    "CropMirrorNormalize",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",
@@ -140,6 +143,13 @@ __all__ = [
     "MovingAverageMinMaxObserver",
     "NLLLoss",
     "PReLU",
+    "OFRecordBytesDecoder",
+    "OFRecordImageDecoder",
+    "OFRecordImageDecoderRandomCrop",
+    "OFRecordRawDecoder",
+    "OFRecordReader",
+    "OfrecordRawDecoder",
+    "OfrecordReader",
     "Parameter",
     "ParameterDict",
     "ParameterList",
@@ -168,9 +178,23 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "parallel":  # on first use: it alone needs flowdist
-        import importlib
+# Resolved on first use: `parallel` alone needs flowdist, and these modules need the image and record libraries.
+_DATA = (
+    "CoinFlip",
+    "CropMirrorNormalize",
+    "OFRecordBytesDecoder",
+    "OFRecordImageDecoder",
+    "OFRecordImageDecoderRandomCrop",
+    "OFRecordRawDecoder",
+    "OFRecordReader",
+    "OfrecordRawDecoder",
+    "OfrecordReader",
+)
 
+
+def __getattr__(name: str) -> Any:
+    if name == "parallel":
         return importlib.import_module("flownn.nn.parallel")
+    if name in _DATA:
+        return getattr(importlib.import_module("flownn.nn.modules.data"), name)
     raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")
