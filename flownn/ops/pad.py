@@ -39,8 +39,8 @@ def pad(xp: Any, x: NDArray[Any], *, padding: Sequence[tuple[int, int]], mode: s
         most = size + limit if limit is not None else (max(before, after) if size else 0)
         if max(before, after) > most:
             raise ShapeError(
-                f"pad: expected padding of at most {most} elements on each side of dim {axis} (size {size}) in mode {mode!r}, "
-                f"got ({before}, {after})"
+                f"pad: expected padding of at most {most} elements on each side of dim {axis} (size {size}) in mode "
+                f"{mode!r}, got ({before}, {after})"
             )
     if any(x.shape[axis] + sum(pair) < 1 for axis, pair in enumerate(padding, start=first)):
         raise ShapeError(f"pad: expected something to be left of shape {tuple(x.shape)}, got padding {tuple(padding)}")

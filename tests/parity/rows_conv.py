@@ -12,7 +12,14 @@ SMALL = {1: (3,), 2: (3, 3), 3: (2, 3, 3)}
 def shapes(n: int) -> list[tuple[int, ...]]:
     """A batch, one sample, without the batch dim, small images, an empty batch, a wrong number of channels."""
     size = SPATIAL[n]
-    return [(2, -1, *size), (1, -1, *size[:-1], size[-1] + 2), (-1, *size), (2, -1, *SMALL[n]), (0, -1, *size), (2, 5, *size)]  # fmt: skip
+    return [
+        (2, -1, *size),
+        (1, -1, *size[:-1], size[-1] + 2),
+        (-1, *size),
+        (2, -1, *SMALL[n]),
+        (0, -1, *size),
+        (2, 5, *size),
+    ]
 
 
 def fits(c: Values, n: int) -> bool:

@@ -13,7 +13,7 @@ from tests.parity.spec import Case, Row, Values, row
 
 def both(name: str, build: Any, arguments: dict[str, list[Any]], **others: Any) -> Row:
     """A row whose counterpart is built by the same code."""
-    return row(name, arguments, **{"build": build, "reference": build, **others})
+    return row(name, arguments, **{"build": build, "reference": build, "speakers": ("Linear", "BatchNorm1d"), **others})
 
 
 def chain(lib: Any, layers: str) -> list[Any]:
@@ -22,8 +22,8 @@ def chain(lib: Any, layers: str) -> list[Any]:
     return [{"l": lambda: nn.Linear(4, 4), "r": nn.ReLU, "b": lambda: nn.BatchNorm1d(4)}[letter]() for letter in layers]
 
 
-LAYERS = ["lr", "", "lrl", "lbr"]
-BATCHES: list[Any] = [(3, 4), (2, 4), (0, 4), (3, 5)]
+LAYERS = ["lr", "", "lrl", "blr"]
+BATCHES: list[Any] = [(5, 4), (4, 4), (0, 4), (3, 5)]
 
 
 def chain_accepts(c: Values, layers: str) -> bool:
@@ -187,8 +187,8 @@ PARAMETERS = [
         "Parameter",
         parameter,
         {"data": ["floats", "integers"], "requires_grad": [True, False]},
-        factors={"shape": [(3, 4), (4,), (0, 4), (2, 1, 4), (3, 5)]},
-        accepts=lambda c: c.shape[-1] == 4 and not (c.data == "integers" and c.requires_grad),
+        factors={"shape": [(3, 4), (4,), (0, 4), (2, 1, 4), (1, 4)]},
+        accepts=lambda c: not (c.data == "integers" and c.requires_grad),
     ),
     *(
         both(
@@ -217,9 +217,10 @@ def wrapped(lib: Any, case: Case) -> Any:
 PARALLEL = row(
     "DistributedDataParallel",
     # One process: the wrapper changes nothing. tests/flowdist compares ranks.
-    {"module": ["lr", "lrl", "lbr"], "broadcast_buffers": [True, False], "bucket_size": [10, 1, 2]},
+    {"module": ["lr", "lrl", "blr"], "broadcast_buffers": [True, False], "bucket_size": [10, 1, 2]},
     factors={"shape": BATCHES},
     build=wrapped,
+    speakers=("Linear", "BatchNorm1d"),
     reference=bare,
     accepts=lambda c: chain_accepts(c, c.module),
 )
@@ -262,7 +263,7 @@ CLIP = both(
     },
     factors={"content": ["finite", "nan", "infinite"]},
     inputs=gradients,
-    constants=(0, 1, 2),
+    constants=lambda c: (0, 1, 2),
     accepts=lambda c: not (c.error_if_nonfinite and c.content != "finite" and c.parameters != "none"),
 )
 
@@ -304,6 +305,7 @@ UTILS = [
         {"module": ["linear", "conv"], "name": ["weight", "missing"], "dim": [0, 1, None, -1]},
         factors={"shape": NORMED_SHAPES},
         steps=2,
+        speakers=("Linear", "Conv2d"),
         accepts=lambda c: takes(c) and c.name == "weight",
     ),
     both(
@@ -311,6 +313,7 @@ UTILS = [
         taken_back,
         {"module": ["linear", "conv"], "name": ["weight", "missing"]},
         factors={"dim": [0, 1, None], "shape": NORMED_SHAPES},
+        speakers=("Linear", "Conv2d"),
         accepts=lambda c: takes(c) and c.name == "weight",
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def mlp(torch: Any, case: Case) -> Any:
     class Layers(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
                 self.register_parameter(f"weight_{i}", torch.nn.Parameter(torch.rand(fan_out, fan_in)))
                 self.register_parameter(f"bias_{i}", torch.nn.Parameter(torch.rand(fan_out)))
 

@@ -48,11 +48,14 @@ def laid_out(array: Any, layout: str) -> Any:
 
 def inputs_of(case: Case) -> list[Any]:
     """The arguments of forward: floating point arrays in the case's precision, all arrays in its layout."""
-    given = case.row.inputs(case.c, case.rng())
-    arrays = [isinstance(each, (np.ndarray, np.generic)) for each in given]
-    made = [np.asarray(each) if array else each for each, array in zip(given, arrays, strict=True)]
-    made = [each.astype(case.c.precision) if a and each.dtype.kind == "f" else each for each, a in zip(made, arrays, strict=True)]  # fmt: skip
-    return [laid_out(each, case.c.layout) if a else each for each, a in zip(made, arrays, strict=True)]
+    made = []
+    for each in case.row.inputs(case.c, case.rng()):
+        if isinstance(each, (np.ndarray, np.generic)):
+            array = np.asarray(each)
+            made.append(laid_out(array.astype(case.c.precision) if array.dtype.kind == "f" else array, case.c.layout))
+        else:
+            made.append(each)
+    return made
 
 
 def constructed(lib: Any, case: Case, build: Callable[[Any, Case], Any]) -> Any:
@@ -70,7 +73,7 @@ def go(lib: Any, case: Case, module: Any) -> Run:
     run = Run()
     leaves = [lib.from_numpy(each) if isinstance(each, np.ndarray) else each for each in inputs_of(case)]
     for index, leaf in enumerate(leaves):
-        if hasattr(leaf, "requires_grad_") and leaf.is_floating_point() and index not in case.row.constants:
+        if hasattr(leaf, "requires_grad_") and leaf.is_floating_point() and index not in case.row.constants(case.c):
             leaf.requires_grad_(True)
     for step in range(case.row.steps):
         inplace = getattr(case.c, "inplace", False)
@@ -134,7 +137,7 @@ def run_theirs(case: Case) -> tuple[Run, dict[str, Any], dict[str, Any]]:
         if hasattr(module, "state_dict"):
             again = state_of(constructed(torch, case, case.row.reference))
             fixed = {n: v for n, v in state_of(module).items() if np.array_equal(v, again[n], equal_nan=True)}
-            randomize(module, case.rng())
+            randomize(module, case.rng("state"))
             start = state_of(module)
         return go(torch, case, module), start, fixed
 
@@ -190,7 +193,7 @@ def check_message(case: Case, error: Exception) -> None:
     assert PACKAGE in Path(frame.filename).parents, f"raised in {frame.filename}"
     assert (frame.line or "").startswith("raise"), f"not raised on purpose: {frame.line}"
     name = case.row.name
-    words = {name, re.sub(r"\dd$", "", name), *case.row.arguments}
+    words = {name, re.sub(r"\dd$", "", name), *case.row.arguments, *case.row.speakers}
     said = {plain(word) for word in re.findall(r"\w+", str(error))}
     assert said & {plain(word) for word in words}, f"message names neither {name} nor an argument: {error}"
 

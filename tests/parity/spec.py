@@ -60,6 +60,10 @@ def one_input(c: Values, rng: np.random.Generator) -> list[Any]:
     return [rng.standard_normal(c.shape)]
 
 
+def none(c: Values) -> Sequence[int]:
+    return ()
+
+
 def accept_all(c: Values) -> bool:
     return True
 
@@ -81,7 +85,8 @@ class Row:
     reference: Callable[[Any, Case], Any]
     accepts: Callable[[Values], bool] = accept_all
     channels: str = ""
-    constants: tuple[int, ...] = ()  # inputs that get no gradient although they are floating point
+    constants: Callable[[Values], Sequence[int]] = none  # floating point inputs that nevertheless get no gradient
+    speakers: Sequence[str] = ()  # other names that may stand in the messages of refusals
     steps: int = 1  # how often to go forward and back, for modules that remember
     convert: bool = True  # whether the module is turned to the case's precision after construction
     layouts: Sequence[str] = LAYOUTS
@@ -131,8 +136,8 @@ class Case:
         named = {name: getattr(self.c, name) for name in self.row.arguments if name not in without}
         return {n: v.tensor(lib, self.c.precision) if isinstance(v, Array) else v for n, v in named.items()}
 
-    def rng(self) -> np.random.Generator:
-        return np.random.default_rng(crc32(f"{self.row.name}{self.number}".encode()))
+    def rng(self, purpose: str = "inputs") -> np.random.Generator:
+        return np.random.default_rng(crc32(f"{self.row.name} {self.number} {purpose}".encode()))
 
     def __str__(self) -> str:
         """Name and number, then whatever is not the first value: fit for ``-k``."""

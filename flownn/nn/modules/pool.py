@@ -363,8 +363,8 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
         output_size: Depth, height and width of the output; one int means all, None keeps the input's.
 
     Shape:
-        Input (N, C, D, H, W) or (C, D, H, W); output (N, C, D', H', W'). Window i of a dim reaches from floor(i*D/D') to
-        ceil((i+1)*D/D').
+        Input (N, C, D, H, W) or (C, D, H, W); output (N, C, D', H', W'). Window i of a dim reaches from
+        floor(i*D/D') to ceil((i+1)*D/D').
 
     Raises:
         ShapeError: another number of dims, or an empty volume.
