@@ -161,6 +161,18 @@ from flownn.tensor import Size, Tensor
 
 if TYPE_CHECKING:
     from flownn import models, nn, optim
+    from flownn.nn.functional import (
+        celu,
+        hardshrink,
+        log_softmax,
+        one_hot,
+        pixel_shuffle,
+        pixel_unshuffle,
+        prelu,
+        selu,
+        softmax,
+        threshold,
+    )
     from flownn.serialize import load, save
 
 sub, mul, div, pow, neg, arctan = subtract, multiply, divide, power, negative, atan
@@ -197,6 +209,7 @@ __all__ = [
     "broadcast_to",
     "cat",
     "ceil",
+    "celu",
     "chunk",
     "clamp",
     "clone",
@@ -238,6 +251,7 @@ __all__ = [
     "greater_equal",
     "gt",
     "half",
+    "hardshrink",
     "index_select",
     "initial_seed",
     "int",
@@ -258,6 +272,7 @@ __all__ = [
     "log1p",
     "log2",
     "log10",
+    "log_softmax",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -286,13 +301,17 @@ __all__ = [
     "nonzero",
     "norm",
     "not_equal",
+    "one_hot",
     "ones",
     "ones_like",
     "optim",
     "permute",
     "placement",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "pow",
     "power",
+    "prelu",
     "prod",
     "promote_types",
     "rand",
@@ -310,6 +329,7 @@ __all__ = [
     "rsqrt",
     "save",
     "sbp",
+    "selu",
     "set_default_dtype",
     "set_grad_enabled",
     "short",
@@ -317,6 +337,7 @@ __all__ = [
     "sign",
     "sin",
     "sinh",
+    "softmax",
     "split",
     "sqrt",
     "square",
@@ -331,6 +352,7 @@ __all__ = [
     "tanh",
     "tensor",
     "tensor_buffer",
+    "threshold",
     "transpose",
     "true_divide",
     "trunc",
@@ -354,6 +376,20 @@ _LAZY = {
     "save": ("flownn.serialize", "save"),
     "sbp": ("flowdist.sbp", ""),
 }
+_SUBMODULES = ("models", "nn", "optim")
+_FUNCTIONAL = (
+    "celu",
+    "hardshrink",
+    "log_softmax",
+    "one_hot",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "prelu",
+    "selu",
+    "softmax",
+    "threshold",
+)
+_LAZY = {"load": "serialize", "save": "serialize"} | dict.fromkeys(_FUNCTIONAL, "nn.functional")
 
 
 def __getattr__(name: str) -> Any:

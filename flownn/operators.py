@@ -122,6 +122,11 @@ class Operators(TensorBase):
     sign = elementwise.sign
     relu = activation.relu
     sigmoid = activation.sigmoid
+    prelu = activation.prelu
+
+    def hardshrink(self, lambd: float = 0.5) -> Tensor:
+        """The values, but 0 from ``-lambd`` to ``lambd``."""
+        return activation.hardshrink(self, lambd=lambd)
 
     def softmax(self, dim: int) -> Tensor:
         """``exp(x) / sum(exp(x))`` along ``dim``."""
@@ -198,6 +203,8 @@ class Operators(TensorBase):
     exp_ = _in_place("exp_", elementwise.exp)
     sqrt_ = _in_place("sqrt_", elementwise.sqrt)
     relu_ = _in_place("relu_", activation.relu)
+    sigmoid_ = _in_place("sigmoid_", activation.sigmoid)
+    tanh_ = _in_place("tanh_", activation.tanh)
     clamp_ = clip_ = _in_place("clamp_", elementwise.clamp)
     masked_fill_ = _in_place("masked_fill_", compare.masked_fill)
 

@@ -24,7 +24,11 @@ from flownn.nn.modules.activation import (
 from flownn.nn.modules.container import ModuleDict, ModuleList, Sequential
 from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from flownn.nn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
+from flownn.nn.modules.conv import Conv1d, Conv2d, Conv3d
+from flownn.nn.modules.dropout import Dropout
+from flownn.nn.modules.embedding import Embedding
 from flownn.nn.modules.flatten import Flatten
+from flownn.nn.modules.fused import FusedMLP
 from flownn.nn.modules.hard_activation import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU6, Softshrink, Threshold
 from flownn.nn.modules.linear import Identity, Linear
 from flownn.nn.modules.loss.classes import CombinedMarginLoss, CrossEntropyLoss, NLLLoss
@@ -50,6 +54,8 @@ from flownn.nn.modules.pad import (
     ZeroPad2d,
 )
 from flownn.nn.modules.parameter_containers import ParameterDict, ParameterList
+from flownn.nn.modules.pixelshuffle import PixelShufflev2 as PixelShuffle
+from flownn.nn.modules.pixelshuffle import PixelUnshuffle
 from flownn.nn.modules.pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -62,6 +68,7 @@ from flownn.nn.modules.pool import (
     MaxPool3d,
 )
 from flownn.nn.modules.quantize import FakeQuantization, MinMaxObserver, MovingAverageMinMaxObserver, Quantization
+from flownn.nn.modules.resample import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from flownn.nn.modules.softmax import LogSoftmax, Softmax, Softmin
 from flownn.nn.modules.unpool import (
     AdaptiveMaxPool1d,
@@ -114,7 +121,9 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "FakeQuantization",
+    "Embedding",
     "Flatten",
+    "FusedMLP",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
@@ -154,6 +163,8 @@ __all__ = [
     "ParameterDict",
     "ParameterList",
     "Quantization",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ReLU",
     "ReLU6",
     "ReflectionPad2d",
@@ -170,6 +181,9 @@ __all__ = [
     "Tanh",
     "Threshold",
     "TripletMarginLoss",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad2d",
     "functional",
     "init",

@@ -51,10 +51,14 @@ from flownn.nn.functional.loss import (
     smooth_l1_loss,
     triplet_margin_loss,
 )
+from flownn.nn.functional.conv import conv1d, conv2d, conv3d
+from flownn.nn.functional.embedding import embedding, one_hot
+from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from flownn.nn.functional.norm import batch_norm
 from flownn.nn.functional.padding import pad
+from flownn.nn.functional.pixelshuffle import pixel_shuffle, pixel_unshuffle
 from flownn.nn.functional.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -74,6 +78,7 @@ from flownn.nn.functional.unpool import (
     max_unpool2d,
     max_unpool3d,
 )
+from flownn.nn.functional.resample import interpolate
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -105,6 +110,7 @@ __all__ = [
     "dropout2d",
     "dropout3d",
     "elu",
+    "embedding",
     "gelu",
     "glu",
     "hardshrink",
@@ -114,6 +120,7 @@ __all__ = [
     "huber_loss",
     "kl_div",
     "l1_loss",
+    "interpolate",
     "leaky_relu",
     "linear",
     "log_softmax",
@@ -131,6 +138,10 @@ __all__ = [
     "normalize",
     "pad",
     "pairwise_distance",
+    "one_hot",
+    "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "relu",
     "relu6",
