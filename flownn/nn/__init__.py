@@ -41,6 +41,7 @@ from flownn.nn.modules.loss.elementwise import (
     KLDivLoss,
     L1Loss,
     MSELoss,
+    PoissonNLLLoss,
     SmoothL1Loss,
 )
 from flownn.nn.modules.module import Module
@@ -165,6 +166,7 @@ __all__ = [
     "Quantization",
     "PixelShuffle",
     "PixelUnshuffle",
+    "PoissonNLLLoss",
     "ReLU",
     "ReLU6",
     "ReflectionPad2d",

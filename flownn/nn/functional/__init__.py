@@ -48,6 +48,7 @@ from flownn.nn.functional.loss import (
     margin_ranking_loss,
     mse_loss,
     nll_loss,
+    poisson_nll_loss,
     smooth_l1_loss,
     triplet_margin_loss,
 )
@@ -143,6 +144,7 @@ __all__ = [
     "pixel_shuffle",
     "pixel_unshuffle",
     "prelu",
+    "poisson_nll_loss",
     "relu",
     "relu6",
     "selu",

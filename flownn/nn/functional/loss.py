@@ -21,6 +21,7 @@ __all__ = [
     "margin_ranking_loss",
     "mse_loss",
     "nll_loss",
+    "poisson_nll_loss",
     "smooth_l1_loss",
     "triplet_margin_loss",
 ]
@@ -201,3 +202,21 @@ def ctc_loss(
     return ctc.ctc_loss(
         log_probs, targets, input_lengths, target_lengths, blank=blank, reduction=reduction, zero_infinity=zero_infinity
     )
+
+
+def poisson_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    log_input: bool = True,
+    full: bool = False,
+    size_average: bool | None = None,
+    eps: float = 1e-8,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Negative log-likelihood of counts ``target``; arguments as in `flownn.nn.PoissonNLLLoss`."""
+    chosen = legacy_reduction("poisson_nll_loss", size_average, reduce, reduction)
+    result: Tensor = elementwise.poisson_nll_loss(
+        input, target, reduction=chosen, log_input=log_input, full=full, eps=eps
+    )
+    return result

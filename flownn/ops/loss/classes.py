@@ -42,7 +42,7 @@ def nll_loss(
 
     def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
         grad = xp.zeros_like(rows)
-        grad[picks.at] = -picks.weights * spread(g, reduction, divisor).reshape(-1)
+        grad[picks.at] = -picks.weights * spread(g, reduction, _some(xp, divisor)).reshape(-1)
         return _as_input(xp, grad, x, layout), None, lambda: _refuse_weight(name)
 
     return reduced(losses.reshape(layout), reduction, divisor).astype(x.dtype, copy=False), vjp
@@ -63,7 +63,7 @@ def cross_entropy(
 
     ``target`` holds class numbers (N, ...), or class probabilities in the shape of x. Smoothing mixes the target with
     the uniform distribution. Reduction "mean" divides by the sum of the weights of the targets, with probabilities by
-    their number.
+    their number; these can ignore no class, so ``ignore_index`` must be negative then.
     """
     name = "CrossEntropyLoss"
     check_reduction(name, reduction)
@@ -75,6 +75,8 @@ def cross_entropy(
     class_weight = xp.ones(rows.shape[-1], dtype=rows.dtype) if weight is None else weight.astype(rows.dtype)
 
     if category(target.dtype) == FLOATING:
+        if ignore_index >= 0:
+            raise ValueError(f"{name}: class probabilities leave no class {ignore_index} to ignore; drop ignore_index")
         if target.shape != x.shape:
             raise ShapeError(f"{name}: expected class probabilities of shape {x.shape}, got {target.shape}")
         probability = _class_rows(name, xp, target, weight)[0].astype(rows.dtype, copy=False)
@@ -100,7 +102,7 @@ def cross_entropy(
     divisor = picks.weights.sum()
 
     def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
-        seed = spread(g, reduction, divisor).reshape(-1)
+        seed = spread(g, reduction, _some(xp, divisor)).reshape(-1)
         uniform = xp.where(picks.valid, seed, 0)[:, None] * (share * class_weight)
         grad = xp.exp(log_p) * (keep * picks.weights * seed + uniform.sum(axis=-1))[:, None]
         grad -= uniform
@@ -144,6 +146,11 @@ def combined_margin(xp: Any, x: NDArray[Any], label: NDArray[Any], *, m1: float,
     return rows.astype(x.dtype, copy=False), vjp
 
 
+def _some(xp: Any, divisor: Any) -> Any:
+    """The divisor of gradients: a batch of ignored targets has the mean nan, but the gradient 0."""
+    return xp.where(divisor == 0, 1, divisor)
+
+
 def _refuse_weight(name: str) -> Any:
     raise GradientError(f"{name}: there is no gradient with respect to weight; pass weight.detach()")
 
@@ -174,7 +181,7 @@ def _picks(
     wrong = valid & ((flat < 0) | (flat >= classes))
     if wrong.any():
         raise ValueError(
-            f"{name}: expected class numbers from 0 to {classes - 1} (or ignore_index {ignore_index}), "
+            f"{name}: expected class numbers from 0 to {classes - 1} or {ignore_index} to be left out, "
             f"got {int(flat[wrong][0])}"
         )
     chosen = xp.where(valid, flat, 0)

@@ -10,7 +10,6 @@ Samples and states are axes of arrays; time is a Python loop, as each step needs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -204,7 +203,7 @@ def _left(xp: Any, after: Array, paths: _Paths) -> Any:
     return _log_sum(xp, go, axis=0)
 
 
-def _visits(xp: Any, emitted: Array, alpha: Array, paths: _Paths, input_lengths: Sequence[int]) -> Any:
+def _visits(xp: Any, emitted: Array, alpha: Array, paths: _Paths, input_lengths: Any) -> Any:
     """The probability (T, N, L) that a path of the target is in each state; nan if there is no path, 0 after the end.
 
     As at every time step these sum to 1, only ``alpha + beta`` up to a constant is needed.

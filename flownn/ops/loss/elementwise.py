@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +21,7 @@ __all__ = [
     "kl_div",
     "l1_loss",
     "mse_loss",
+    "poisson_nll_loss",
     "smooth_l1_loss",
 ]
 
@@ -77,12 +80,7 @@ def _of_difference(
 ) -> Any:
     """A loss that is a function of ``x - target``, with the derivative of that function."""
     check_reduction(name, reduction)
-    if x.shape != target.shape:
-        warnings.warn(
-            f"{name}: input {tuple(x.shape)} and target {tuple(target.shape)} differ in shape and are broadcast, "
-            "which is rarely meant; give them the same shape",
-            stacklevel=5,  # past the op: what called the function, or the module's forward
-        )
+    _warn_of_shapes(name, x, target)
     (wide_x, wide_target), dtype, count = operands(name, x, target)
     difference = wide_x - wide_target
 
@@ -91,6 +89,23 @@ def _of_difference(
         return grad, lambda: -grad
 
     return reduced(losses(difference), reduction, count).astype(dtype, copy=False), vjp
+
+
+def _warn_of_shapes(name: str, x: Array, target: Array) -> None:
+    if x.shape != target.shape:
+        warnings.warn(
+            f"{name}: input {tuple(x.shape)} and target {tuple(target.shape)} differ in shape and are broadcast, "
+            "which is rarely meant; give them the same shape",
+            stacklevel=_level_of_user(),
+        )
+
+
+def _level_of_user() -> int:
+    """How many calls above the one that asks the first code outside this package is."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "flownn":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 # ---------------------------------------------------------------- binary cross entropy
@@ -152,25 +167,27 @@ def binary_cross_entropy_with_logits(
         name, x, target, one if weight is None else weight, one if pos_weight is None else pos_weight
     )
 
-    def parts() -> tuple[Any, Any]:
-        """-log(s), and what it is multiplied with beside the ``(1 - target) * x`` that is left of the other term."""
-        return xp.maximum(-wide, 0) + xp.log1p(xp.exp(-abs(wide))), 1 + (positive - 1) * goal
+    def surprises() -> tuple[Any, Any]:
+        """``-log(s)`` and ``-log(1 - s)``, each exact also where it is tiny."""
+        rest = xp.log1p(xp.exp(-abs(wide)))
+        return xp.maximum(-wide, 0) + rest, xp.maximum(wide, 0) + rest
 
-    surprise, share = parts()
-    losses = (1 - goal) * wide + share * surprise
+    def losses() -> Any:
+        of_one, of_zero = surprises()
+        return positive * goal * of_one + (1 - goal) * of_zero
 
     def vjp(g: Array) -> Any:
         seed = spread(g.astype(wide.dtype, copy=False), reduction, count)
-        surprise, share = parts()
-        slope = (1 - goal) - share * -xp.expm1(-surprise)
+        of_one, of_zero = surprises()
+        slope = (1 - goal) * xp.exp(-of_one) - positive * goal * xp.exp(-of_zero)
         return (
             seed * factor * slope,
-            lambda: seed * factor * ((positive - 1) * surprise - wide),
-            lambda: None if weight is None else seed * ((1 - goal) * wide + share * surprise),
-            lambda: None if pos_weight is None else seed * factor * goal * surprise,
+            lambda: seed * factor * (positive * of_one - of_zero),
+            lambda: None if weight is None else seed * losses(),
+            lambda: None if pos_weight is None else seed * factor * goal * of_one,
         )
 
-    return reduced(losses * factor, reduction, count).astype(dtype, copy=False), vjp
+    return reduced(losses() * factor, reduction, count).astype(dtype, copy=False), vjp
 
 
 def _check_binary(name: str, x: Array, target: Array, **weights: Array | None) -> None:
@@ -222,5 +239,40 @@ def kl_div(xp: Any, x: Array, target: Array, *, reduction: str, log_target: bool
             xp.where(counts, -probability * seed, 0),
             lambda: xp.where(counts, (probability if log_target else 1) * (log_p - wide + 1) * seed, 0),
         )
+
+    return reduced(losses, reduction, count).astype(dtype, copy=False), vjp
+
+
+@op(quiet_floats=True)
+def poisson_nll_loss(
+    xp: Any, x: Array, target: Array, *, reduction: str, log_input: bool, full: bool, eps: float
+) -> Any:
+    """``rate - target * log(rate)`` for x the logarithm of the rate, or the rate itself, to which ``eps`` is added.
+
+    ``full`` adds Stirling's approximation of ``log(target!)`` where the target is above 1.
+    """
+    name = "PoissonNLLLoss"
+    check_reduction(name, reduction)
+    _warn_of_shapes(name, x, target)
+    inputs, dtype, count = operands(name, x, target)
+    wide, goal = xp.broadcast_arrays(*inputs)
+    rate = xp.exp(wide) if log_input else wide
+    losses = rate - goal * (wide if log_input else xp.log(wide + eps))
+    if full:
+        large = xp.where(goal > 1, goal, 1)
+        stirling = large * xp.log(large) - large + 0.5 * xp.log(2 * math.pi * large)
+        losses = losses + xp.where(goal > 1, stirling, 0)
+
+    def vjp(g: Array) -> Any:
+        seed = spread(g.astype(wide.dtype, copy=False), reduction, count)
+
+        def grad_target() -> Any:
+            slope = -(wide if log_input else xp.log(wide + eps))
+            if full:
+                large = xp.where(goal > 1, goal, 1)
+                slope = slope + xp.where(goal > 1, xp.log(large) + 0.5 / large, 0)
+            return seed * slope
+
+        return lambda: seed * (xp.exp(wide) - goal if log_input else 1 - goal / (wide + eps)), grad_target
 
     return reduced(losses, reduction, count).astype(dtype, copy=False), vjp

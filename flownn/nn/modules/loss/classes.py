@@ -35,7 +35,7 @@ class NLLLoss(_ClassLoss):
         ValueError: a target outside 0 .. C-1 that is not ``ignore_index``.
 
     Reference:
-        ``torch.nn.NLLLoss``. The mean of an empty batch is nan, its sum 0.
+        ``torch.nn.NLLLoss``. The mean of no targets is nan, with gradient 0; their sum is 0.
 
     >>> import flownn as flow
     >>> NLLLoss()(flow.tensor([[-1.0, -2.0], [-3.0, -4.0]]), flow.tensor([0, 1]))
@@ -67,11 +67,12 @@ class CrossEntropyLoss(_ClassLoss):
 
     Raises:
         ShapeError: shapes that do not belong together.
-        ValueError: a target class outside 0 .. C-1 that is not ``ignore_index``.
+        ValueError: a target class outside 0 .. C-1 that is not ``ignore_index``; an ``ignore_index`` of 0 or more for
+            probabilities.
 
     Reference:
         ``torch.nn.CrossEntropyLoss``. The default of ``ignore_index`` is -100, as in OneFlow's source; its
-        documentation lost the sign. The mean of an empty batch is nan, its sum 0.
+        documentation lost the sign. The mean of no targets is nan, with gradient 0; their sum is 0.
 
     >>> import flownn as flow
     >>> CrossEntropyLoss(reduction="sum")(flow.zeros(3, 4), flow.tensor([0, 1, -100]))

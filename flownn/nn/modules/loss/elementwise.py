@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from flownn.nn.arguments import legacy_reduction
 from flownn.nn.modules.loss.base import Loss, WeightedLoss
 from flownn.ops.loss import elementwise
 from flownn.tensor import Tensor
 
-__all__ = ["BCELoss", "BCEWithLogitsLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "SmoothL1Loss"]
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "MSELoss",
+    "PoissonNLLLoss",
+    "SmoothL1Loss",
+]
 
 
 class L1Loss(Loss):
@@ -243,4 +253,53 @@ class KLDivLoss(Loss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of log-probabilities ``input``."""
         result: Tensor = elementwise.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
+        return result
+
+
+class PoissonNLLLoss(Loss):
+    """Take the negative log-likelihood of counts under a Poisson distribution, up to what depends on the target alone.
+
+    Args:
+        log_input: The input is the logarithm of the rate, and not the rate itself.
+        full: Add what depends on the target alone, by Stirling's approximation, for targets above 1.
+        size_average: Deprecated; with ``reduce`` it decides over ``reduction``: False for "sum", else "mean".
+        eps: Added to rates before their logarithm is taken, when ``log_input`` is False.
+        reduce: Deprecated; False for "none".
+        reduction: "none", "sum", or "mean": the sum divided by the number of elements.
+
+    Shape:
+        Input and target of one shape, any; other shapes broadcast with a UserWarning. Output: a scalar; with "none"
+        the common shape.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+        DtypeError: neither is floating point.
+
+    Reference:
+        ``torch.nn.PoissonNLLLoss``.
+
+    >>> import flownn as flow
+    >>> PoissonNLLLoss(reduction="none")(flow.tensor([0.0, 1.0]), flow.tensor([2, 3]))
+    tensor([ 1.0000, -0.2817], dtype=flownn.float32)
+    """
+
+    def __init__(
+        self,
+        log_input: bool = True,
+        full: bool = False,
+        size_average: bool | None = None,
+        eps: float = 1e-8,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(legacy_reduction("PoissonNLLLoss", size_average, reduce, reduction))
+        self.log_input = log_input
+        self.full = full
+        self.eps = eps
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Loss of rates ``input``, or of their logarithms."""
+        result: Tensor = elementwise.poisson_nll_loss(
+            input, target, reduction=self.reduction, log_input=self.log_input, full=self.full, eps=self.eps
+        )
         return result

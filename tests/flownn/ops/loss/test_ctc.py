@@ -65,7 +65,7 @@ SIZES: list[Any] = [
     ((5, 3), (3, 1), 2, 3),
     ((6, 2), (3, 2), 1, 2),  # one label only: nothing but repetitions; the second does not fit
     ((4, 1, 3), (0, 0, 2), 0, 4),
-    ((2, 2), (1, 0), 0, 1 + 1),
+    ((2, 2), (1, 0), 0, 2),
     ((3, 0, 0), (2, 0, 1), 0, 3),
     ((1, 1), (1, 0), 3, 4),
 ]
@@ -90,8 +90,7 @@ def case(op: Any, sizes: Any, reduction: str, zero_infinity: bool, expected: Any
     attrs = {"input_lengths": inputs, "target_lengths": counts, "blank": blank, "reduction": reduction}
     shapes = [(max(inputs), len(inputs), classes), (len(inputs), max(counts) + 1)]
     return OpCase(op, shapes, attrs | {"zero_infinity": zero_infinity}, expected, [normal, labels(classes, blank)],
-                  torch, dtypes=("float16", "float32", "float64"), rtol={"float16": 2e-2, "float32": 2e-5},
-                  name=f"{op.__name__}-{inputs}-{counts}-{reduction}".replace(" ", ""))  # fmt: skip
+                  torch, name=f"{op.__name__}-{inputs}-{counts}-{reduction}".replace(" ", ""))  # fmt: skip
 
 
 CASES = [
@@ -172,7 +171,8 @@ def test_a_target_that_does_not_fit_costs_infinity_or_nothing() -> None:
         assert loss.data[0] == first
         assert np.isfinite(loss.data[1])
         loss.sum().backward()
-        np.testing.assert_array_equal(x.grad.data[:2, 0], inside)
+        np.testing.assert_array_equal(x.grad.data[:2, 0, [0, 2]], inside)  # of the blank and the label
+        np.testing.assert_array_equal(x.grad.data[:2, 0, [1, 3]], 0)
         np.testing.assert_array_equal(x.grad.data[2:, 0], 0)
         np.testing.assert_allclose(x.grad.data[:, 1].sum(axis=1), -1)  # at every step one of the labels
 

@@ -16,6 +16,7 @@ from flownn.ops.loss.elementwise import (
     kl_div,
     l1_loss,
     mse_loss,
+    poisson_nll_loss,
     smooth_l1_loss,
 )
 from tests.helpers.op_cases import OpCase, asked, normal, positive
@@ -66,6 +67,11 @@ def divergence(x: float, y: float, log_target: bool) -> float:
     if log_target:
         return math.exp(y) * (y - x)
     return y * (math.log(y) - x) if y > 0 else 0.0
+
+
+def poisson(x: float, y: float, log_input: bool, full: bool, eps: float) -> float:
+    loss = math.exp(x) - y * x if log_input else x - y * math.log(x + eps)
+    return loss + (y * math.log(y) - y + math.log(2 * math.pi * y) / 2 if full and y > 1 else 0)
 
 
 def reduce(losses: Any, reduction: str) -> Any:
@@ -149,6 +155,16 @@ CASES += [  # targets of both signs, where PyTorch has nan
 ]  # fmt: skip
 
 
+CASES += [
+    OpCase(poisson_nll_loss, shapes, {"reduction": reduction, "log_input": log_input, "full": full, "eps": 1e-3},
+           one_by_one(poisson), [normal if log_input else positive, positive], torch_function("poisson_nll_loss"))
+    for log_input in (True, False)
+    for full in (True, False)
+    for shapes, reduction in [([(2, 3, 4)] * 2, "none"), ([(2, 3, 4)] * 2, "mean"), ([()] * 2, "sum"),
+                              ([(0, 3)] * 2, "sum"), ([(3, 1), (3,)], "mean")]
+]  # fmt: skip
+
+
 @pytest.mark.filterwarnings("ignore:.*differ in shape and are broadcast:UserWarning")
 @pytest.mark.filterwarnings("ignore:Using a target size:UserWarning")
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning")
@@ -162,6 +178,7 @@ LOSSES = [
     (l1_loss, {}),
     (smooth_l1_loss, {"beta": 1.0}),
     (huber_loss, {"delta": 1.0}),
+    (poisson_nll_loss, {"log_input": True, "full": True, "eps": 1e-8}),
     (kl_div, {"log_target": False}),
     (binary_cross_entropy, {}),
     (binary_cross_entropy_with_logits, {}),
@@ -186,7 +203,7 @@ def test_wrong_reductions_and_types_are_named(op: Any, attrs: Any) -> None:
         op(x.astype(int), x.astype(int), reduction="mean", **attrs)
 
 
-@pytest.mark.parametrize(("op", "attrs"), LOSSES[:4])
+@pytest.mark.parametrize(("op", "attrs"), LOSSES[:5])
 def test_differences_of_unequal_shapes_warn_or_are_refused(op: Any, attrs: Any) -> None:
     with pytest.warns(UserWarning, match=r"input \(3, 1\) and target \(3,\) differ in shape and are broadcast"):
         assert op(np.zeros((3, 1)), np.zeros(3), reduction="none", **attrs).data.shape == (3, 3)
@@ -197,7 +214,7 @@ def test_differences_of_unequal_shapes_warn_or_are_refused(op: Any, attrs: Any) 
         op(np.zeros((2, 3)), np.zeros(2), reduction="mean", **attrs)
 
 
-@pytest.mark.parametrize(("op", "attrs"), LOSSES[:4])
+@pytest.mark.parametrize(("op", "attrs"), LOSSES[:5])
 def test_types_of_differences_are_promoted(op: Any, attrs: Any) -> None:
     x = np.zeros(3, np.float32)
     assert op(x, np.zeros(3), reduction="none", **attrs).data.dtype == np.float64
@@ -205,7 +222,7 @@ def test_types_of_differences_are_promoted(op: Any, attrs: Any) -> None:
     assert op(np.zeros(3, np.float16), x, reduction="sum", **attrs).data.dtype == np.float32
 
 
-@pytest.mark.parametrize(("op", "attrs"), LOSSES[4:])
+@pytest.mark.parametrize(("op", "attrs"), LOSSES[5:])
 def test_the_others_want_one_shape_and_fractions(op: Any, attrs: Any) -> None:
     x = np.full((2, 3), 0.5)
     with pytest.raises(ShapeError, match=r"expected a target of the input's shape \(2, 3\), got \(1, 3\)"):
@@ -273,10 +290,17 @@ class TestBinaryCrossEntropy:
         expected = torch.nn.functional.binary_cross_entropy_with_logits(
             t, torch.tensor(target), pos_weight=torch.tensor(3, dtype=t.dtype), reduction="none"
         )
-        np.testing.assert_allclose(loss.data, expected.detach().numpy(), rtol=1e-6, atol=1e-40)
+        np.testing.assert_allclose(loss.data, expected.detach().numpy(), rtol=1e-6, atol=1e-7)
         loss.sum().backward()
         expected.sum().backward()
         np.testing.assert_allclose(x.grad.data, t.grad.numpy(), rtol=1e-6, atol=1e-7)
+
+    def test_small_losses_of_scores_keep_their_digits(self) -> None:
+        x = wrap(np.array([-30, 30], np.float32), requires_grad=True)
+        loss = binary_cross_entropy_with_logits(x, np.array([0, 1], np.float32), reduction="none")
+        np.testing.assert_allclose(loss.data, math.exp(-30), rtol=1e-6)
+        loss.sum().backward()
+        np.testing.assert_allclose(x.grad.data, [math.exp(-30), -math.exp(-30)], rtol=1e-5)
 
 
 class TestDivergence:
