@@ -30,6 +30,7 @@ from flownn.nn.modules.embedding import Embedding
 from flownn.nn.modules.flatten import Flatten
 from flownn.nn.modules.fused import FusedMLP
 from flownn.nn.modules.hard_activation import Hardshrink, Hardsigmoid, Hardswish, Hardtanh, ReLU6, Softshrink, Threshold
+from flownn.nn.modules.layer_norm import GroupNorm, LayerNorm, RMSNorm
 from flownn.nn.modules.linear import Identity, Linear
 from flownn.nn.modules.loss.classes import CombinedMarginLoss, CrossEntropyLoss, NLLLoss
 from flownn.nn.modules.loss.ctc import CTCLoss
@@ -45,7 +46,17 @@ from flownn.nn.modules.loss.elementwise import (
     SmoothL1Loss,
 )
 from flownn.nn.modules.module import Module
-from flownn.nn.modules.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from flownn.nn.modules.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    FusedBatchNorm1d,
+    FusedBatchNorm2d,
+    FusedBatchNorm3d,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+)
 from flownn.nn.modules.pad import (
     ConstantPad1d,
     ConstantPad2d,
@@ -134,6 +145,15 @@ __all__ = [
     "KLDivLoss",
     "L1Loss",
     "LeakyReLU",
+    "FusedBatchNorm1d",
+    "FusedBatchNorm2d",
+    "FusedBatchNorm3d",
+    "GroupNorm",
+    "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
@@ -167,6 +187,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "ReflectionPad2d",

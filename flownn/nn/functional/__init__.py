@@ -58,6 +58,15 @@ from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from flownn.nn.functional.norm import batch_norm
+from flownn.nn.functional.noise import dropout
+from flownn.nn.functional.norm import (
+    batch_norm,
+    fused_batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from flownn.nn.functional.padding import pad
 from flownn.nn.functional.pixelshuffle import pixel_shuffle, pixel_unshuffle
 from flownn.nn.functional.pool import (
@@ -123,6 +132,10 @@ __all__ = [
     "l1_loss",
     "interpolate",
     "leaky_relu",
+    "fused_batch_norm",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
     "linear",
     "log_softmax",
     "logsigmoid",
@@ -151,6 +164,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "rms_norm",
     "softmax",
     "softmin",
     "softplus",
