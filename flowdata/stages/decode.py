@@ -267,6 +267,48 @@ class OFRecordImageDecoderRandomCrop:
         return sample.replace(**{self.output: image[top : top + height, left : left + width]})
 
 
+@stage("image_decoder")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageDecoder:
+    """Decode the content of a JPEG or PNG file, such as the images of :class:`flowdata.sources.coco.COCOSource`.
+
+    Args:
+        encoded: Name of the file's content, uint8 (bytes,).
+        output: Name of the result; by default it replaces the content.
+        color_space: Order of the result's channels: RGB, BGR or GRAY.
+        max_pixels: Largest height times width that is accepted.
+
+    Shape:
+        Output: uint8 (height, width, channels), channels 3 or, for GRAY, 1.
+
+    Raises:
+        ConfigError: ``color_space`` or ``max_pixels`` is not one of the possible ones, or the input holds no bytes.
+        RecordError: the content is no whole image.
+
+    Reference:
+        ``oneflow.nn.image.decode``, whose default is BGR.
+    """
+
+    draws: ClassVar[bool] = False
+    encoded: str = "image"
+    output: str = "image"
+    color_space: ColorSpace = "RGB"
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        _check_image_arguments("image_decoder", self.color_space, self.max_pixels)
+
+    def output_spec(self, specs: Specs) -> Specs:
+        content = specs[self.encoded]
+        if content.dtype != np.uint8 or len(content.shape) != 1:
+            raise ConfigError(f"image_decoder: expected encoded: {self.encoded!r} to be uint8 (bytes,), got {content}")
+        return specs | {self.output: _image_spec(self.color_space)}
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        image = decode(sample[self.encoded].tobytes(), self.color_space, self.max_pixels)
+        return sample.replace(**{self.output: image})
+
+
 def decode_feature(sample: Sample, decoder: OFRecordImageDecoder | OFRecordImageDecoderRandomCrop) -> Array:
     """The whole image of the feature that an image decoder names.
 

@@ -114,6 +114,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "CTCLoss",
+    "COCOReader",
     "CoinFlip",
     "CombinedMarginLoss",
     "ConstantPad1d",
@@ -217,6 +218,7 @@ __all__ = [
 
 # Resolved on first use: `parallel` alone needs flowdist, and these modules need the image and record libraries.
 _DATA = (
+    "COCOReader",
     "CoinFlip",
     "CropMirrorNormalize",
     "OFRecordBytesDecoder",
