@@ -36,6 +36,7 @@ from flownn.nn.functional.conv import (
     conv_transpose3d,
 )
 from flownn.nn.functional.distance import cosine_similarity, normalize, pairwise_distance
+from flownn.nn.functional.embedding import embedding, one_hot
 from flownn.nn.functional.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -52,13 +53,8 @@ from flownn.nn.functional.loss import (
     smooth_l1_loss,
     triplet_margin_loss,
 )
-from flownn.nn.functional.conv import conv1d, conv2d, conv3d
-from flownn.nn.functional.embedding import embedding, one_hot
-from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
-from flownn.nn.functional.norm import batch_norm
-from flownn.nn.functional.noise import dropout
 from flownn.nn.functional.norm import (
     batch_norm,
     fused_batch_norm,
@@ -80,6 +76,7 @@ from flownn.nn.functional.pool import (
     max_pool2d,
     max_pool3d,
 )
+from flownn.nn.functional.resample import interpolate
 from flownn.nn.functional.unpool import (
     adaptive_max_pool1d,
     adaptive_max_pool2d,
@@ -88,7 +85,6 @@ from flownn.nn.functional.unpool import (
     max_unpool2d,
     max_unpool3d,
 )
-from flownn.nn.functional.resample import interpolate
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -121,21 +117,21 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "fused_batch_norm",
     "gelu",
     "glu",
+    "group_norm",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "huber_loss",
+    "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
-    "interpolate",
-    "leaky_relu",
-    "fused_batch_norm",
-    "group_norm",
-    "instance_norm",
     "layer_norm",
+    "leaky_relu",
     "linear",
     "log_softmax",
     "logsigmoid",
@@ -150,21 +146,20 @@ __all__ = [
     "mse_loss",
     "nll_loss",
     "normalize",
-    "pad",
-    "pairwise_distance",
     "one_hot",
     "pad",
+    "pairwise_distance",
     "pixel_shuffle",
     "pixel_unshuffle",
-    "prelu",
     "poisson_nll_loss",
+    "prelu",
     "relu",
     "relu6",
+    "rms_norm",
     "selu",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
-    "rms_norm",
     "softmax",
     "softmin",
     "softplus",
