@@ -376,7 +376,6 @@ _LAZY = {
     "save": ("flownn.serialize", "save"),
     "sbp": ("flowdist.sbp", ""),
 }
-_SUBMODULES = ("models", "nn", "optim")
 _FUNCTIONAL = (
     "celu",
     "hardshrink",
@@ -389,7 +388,7 @@ _FUNCTIONAL = (
     "softmax",
     "threshold",
 )
-_LAZY = {"load": "serialize", "save": "serialize"} | dict.fromkeys(_FUNCTIONAL, "nn.functional")
+_LAZY |= {name: ("flownn.nn.functional", name) for name in _FUNCTIONAL}
 
 
 def __getattr__(name: str) -> Any:
