@@ -22,11 +22,11 @@ WITHOUT_COUNTERPART = {
 
 @dataclass(frozen=True)
 class Difference:
-    """Cases in which one of the two refuses and the other does not."""
+    """Cases in which one of the two refuses, or gives something else than the other."""
 
     names: str  # of rows, separated by spaces
     when: Callable[[Any], bool]
-    here: Literal["refused", "accepted"]
+    here: Literal["refused", "accepted"]  # accepted: we give something else, or anything at all
     reason: str
 
 
@@ -73,6 +73,23 @@ DIFFERENCES = [
         _channels_differ,
         "refused",
         "the text: num_features is the input's C; PyTorch looks only where there are parameters or statistics",
+    ),
+    *(
+        Difference(
+            f"InstanceNorm{n}d",
+            lambda c, n=n: (
+                len(c.shape) == n + 2 and not c.shape[0] and (c.affine or (c.training and c.track_running_stats))
+            ),
+            "accepted",
+            "an empty batch leaves our statistics as they are; PyTorch's become nan, or it fails with an IndexError",
+        )
+        for n in (1, 2, 3)
+    ),
+    Difference(
+        "KLDivLoss",
+        lambda c: c.shapes[0] != c.shapes[1],
+        "refused",
+        "the text: the target has the input's shape; PyTorch broadcasts",
     ),
 ]
 

@@ -15,7 +15,9 @@ CONTENTS = ["normal", "large", "kinks", "infinite", "nan"]
 KINKS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 6.0, 20.0, 0.2, -0.2, 10.0]
 EXTREMES = [np.inf, -np.inf, 0.0, 1e-30, -1e-30, 88.0, -88.0, 1e4, -1e4]
 # PyTorch's vectorised loops and the loops over what is left treat these differently.
-UNSETTLED_NAN_GRADIENT = {"ReLU6", "SELU", "ELU", "CELU", "Hardswish", "Hardshrink", "Softshrink", "Hardtanh"}
+UNSETTLED_NAN_GRADIENT = {
+    *("ReLU6", "SELU", "ELU", "CELU", "Hardswish", "Hardsigmoid", "Hardshrink", "Softshrink", "Hardtanh")
+}
 UNSETTLED_INFINITY = {"GELU", "Softsign"}  # inf / inf in some of PyTorch's code, the limit in other
 
 

@@ -51,7 +51,11 @@ def distance(name: str, arguments: dict[str, list[Any]], accepts: Callable[[Valu
 
 
 def probabilities(c: Values, rng: np.random.Generator) -> list[Any]:
-    """Probabilities and targets; for "ends" also exactly 0 and 1, for "outside" one beyond."""
+    """Probabilities and targets; for "ends" also exactly 0 and 1, for "outside" one beyond.
+
+    At the ends PyTorch limits the loss but not its gradient by the target, and that by the input with an epsilon of
+    float32 precision: without gradients there.
+    """
     x, target = rng.uniform(0.05, 0.95, c.shapes[0]), rng.uniform(0, 1, c.shapes[1])
     if c.content == "ends":
         x, target = rng.choice([0.0, 1.0, 0.3, 1e-30], c.shapes[0]), rng.choice([0.0, 1.0], c.shapes[1])
@@ -84,6 +88,7 @@ BCE = row(
     {"weight": BCE_WEIGHTS, "reduction": REDUCTION},
     factors={"shapes": [*ALIKE, BROADCAST, ((3, 4), (4, 3))], "content": ["normal", "ends", "outside"]},
     inputs=probabilities,
+    constants=lambda c: (0, 1) if c.content == "ends" else (),
     accepts=bce_accepts,
 )
 
@@ -141,7 +146,7 @@ def reduced(reduction: str, each: Any, x: Any) -> Any:
 KL_DIV = row(
     "KLDivLoss",
     {"reduction": [*REDUCTION, "batchmean"], "log_target": [False, True]},
-    factors={"shapes": [*ALIKE, APART], "content": ["normal", "not positive"]},
+    factors={"shapes": [*ALIKE, BROADCAST, APART], "content": ["normal", "not positive"]},
     inputs=divergence,
     reference=lambda lib, case: by_name(lib, case) if case.c.content == "normal" else kl_div(lib, case),
     accepts=lambda c: reduces(c) and c.shapes != APART and not (c.reduction == "batchmean" and c.shapes[0] == ()),
@@ -260,6 +265,7 @@ RANKINGS = [
         },
         factors={"shapes": TRIPLETS},
         inputs=triplet,
+        speakers=("pairwise_distance",),
         accepts=lambda c: (
             c.shapes != TRIPLETS[-1]
             and c.margin > 0

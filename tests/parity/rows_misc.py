@@ -218,6 +218,7 @@ UPSAMPLES = [
             "align_corners": [None, False, True],
         },
         factors={"shape": IMAGES},
+        speakers=("interpolate",),
         accepts=upsample_accepts,
     ),
     *(
@@ -225,6 +226,7 @@ UPSAMPLES = [
             name,
             {"size": [None, 6, (3, 8)], "scale_factor": [None, 2, 1.5, (2.0, 0.5), (1, 3)]},
             factors={"shape": IMAGES},
+            speakers=("interpolate",),
             accepts=lambda c, mode=mode: one_target(c, mode),
         )
         for name, mode in (("UpsamplingNearest2d", "nearest"), ("UpsamplingBilinear2d", "bilinear"))

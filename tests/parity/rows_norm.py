@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.spec import Case, Row, Values, row
+from tests.parity.spec import Case, Row, Values, by_name, row
 
 SPATIAL = {1: (5,), 2: (4, 3), 3: (2, 3, 4)}
 
@@ -98,13 +98,27 @@ def instance_norm(n: int) -> Row:
         factors={"shape": [(3, -1, *SPATIAL[n]), (-1, *SPATIAL[n]), *shapes(n)[1:2], *shapes(n)[3:]]},
         channels="num_features",
         steps=2,
+        reference=contiguous_gradient,
         accepts=lambda c: instance_norm_accepts(n, c),
     )
 
 
+def contiguous_gradient(lib: Any, case: Case) -> Any:
+    """PyTorch's gradient is wrong where that of the output is channels-last and the batch has one sample."""
+    module = by_name(lib, case)
+
+    def keep_contiguous(_: Any, __: Any, y: Any) -> None:
+        if y.requires_grad:
+            y.register_hook(lambda g: g.contiguous())
+
+    module.register_forward_hook(keep_contiguous)
+    return module
+
+
+# As many groups as channels, on inputs (N, C), would leave nothing but rounding errors to compare.
 GROUP_NORM = row(
     "GroupNorm",
-    {"num_groups": [1, 2, 3, 6], "num_channels": [6, 4], "eps": [1e-5, 1e-2], "affine": [True, False]},
+    {"num_groups": [1, 2, 5], "num_channels": [6, 12], "eps": [1e-5, 1e-2], "affine": [True, False]},
     factors={"shape": [(2, -1, 3, 4), (3, -1), (1, -1, 1), (2, -1, 5), (0, -1, 3), (2, 5, 3), (-1,), (2, -1, 2, 1, 3)]},
     channels="num_channels",
     accepts=lambda c: (
