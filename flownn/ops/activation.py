@@ -291,7 +291,8 @@ def hardtanh(xp: Any, x: Array, *, min_val: float = -1.0, max_val: float = 1.0) 
     if x.dtype.kind == "u" and min_val < 0:
         raise ValueError(f"hardtanh: expected no negative limit for {x.dtype}, got {min_val}")
     low, high = x.dtype.type(min_val), x.dtype.type(max_val)
-    return xp.minimum(xp.maximum(x, low), high), lambda g: (xp.where((x <= low) | (x >= high), 0, g),)
+    y = xp.minimum(xp.maximum(x, low), high)
+    return y, lambda g: (xp.where((y <= low) | (y >= high), 0, g),)
 
 
 @op

@@ -41,7 +41,7 @@ def embedding(
 
     def vjp(g: Array) -> Any:
         places = index.reshape(-1)
-        gradient = add_rows(xp, g.reshape(-1, columns).astype(wide, copy=False), places, count)
+        gradient = add_rows(xp, g.reshape(places.size, columns).astype(wide, copy=False), places, count)
         if scale_grad_by_freq:
             gradient /= xp.maximum(xp.bincount(places, minlength=count), 1).astype(wide)[:, None]
         if padding_idx is not None:

@@ -53,6 +53,9 @@ from flownn.nn.functional.loss import (
     smooth_l1_loss,
     triplet_margin_loss,
 )
+from flownn.nn.functional.conv import conv1d, conv2d, conv3d
+from flownn.nn.functional.lookup import embedding, one_hot
+from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from flownn.nn.functional.norm import (

@@ -50,6 +50,7 @@ def interpolate(
     mode: str = "nearest",
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Tensor:
     """Resample sequences (N, C, L), images (N, C, H, W) or volumes (N, C, D, H, W) to another size.
 
@@ -63,20 +64,24 @@ def interpolate(
             and cubic modes.
         recompute_scale_factor: Use the ratio of the sizes for positions instead of ``scale_factor`` as given. They
             differ where the size was rounded.
+        antialias: Where the result is smaller, let every position of the input count; for "bilinear" and "bicubic".
 
     Raises:
         ValueError: arguments that contradict each other.
         ShapeError: the input has a number of dims that the mode is not for, or a size would be 0.
 
     Reference:
-        ``torch.nn.functional.interpolate`` without ``antialias``. A dim that keeps its size is copied in the modes
-        "nearest" and linear, whatever the factor.
+        ``torch.nn.functional.interpolate``. As there for images, a dim that keeps its size is copied in the linear
+        modes, in "nearest" and with ``antialias``, and one of twice the size doubled in "nearest", whatever the
+        factor; for sequences and volumes PyTorch's "nearest" does so in the gradient only.
 
     >>> import flownn as flow
     >>> interpolate(flow.tensor([[[1.0, 2.0]]]), scale_factor=2, mode="linear")
     tensor([[[1.0000, 1.2500, 1.7500, 2.0000]]], dtype=flownn.float32)
     """
     check_resizing("interpolate", size, scale_factor, mode, align_corners)
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise ValueError(f"interpolate: antialias is for the modes bilinear and bicubic, got {mode!r}")
     spatial = tuple(input.data.shape[2:])
     name, allowed = _MODES[mode]
     if len(spatial) not in allowed or 0 in spatial:
@@ -100,7 +105,7 @@ def interpolate(
     if name == "area":
         result: Tensor = adaptive_avg_pool(input, output_size=sizes)
         return result
-    return resample(input, size=sizes, mode=name, align_corners=bool(align_corners), scale=factors)
+    return resample(input, size=sizes, mode=name, align_corners=bool(align_corners), scale=factors, antialias=antialias)
 
 
 def _factors(scale_factor: Factors, n: int) -> tuple[float, ...]:

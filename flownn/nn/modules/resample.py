@@ -87,8 +87,7 @@ class UpsamplingNearest2d(Upsample):
         ShapeError: a size would be 0.
 
     Reference:
-        ``torch.nn.UpsamplingNearest2d``; the same as `Upsample` with its default mode, which it also takes beyond
-        images.
+        ``torch.nn.UpsamplingNearest2d``; the same as `Upsample` with its default mode.
 
     >>> import flownn as flow
     >>> UpsamplingNearest2d(scale_factor=2)(flow.tensor([[[[1.0, 2.0]]]]))

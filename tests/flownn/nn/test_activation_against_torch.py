@@ -155,6 +155,18 @@ def test_prelu_type_and_place() -> None:
         layer(flow.ones(2, 3))
 
 
+def test_methods_and_functions_of_the_package() -> None:
+    x = flow.tensor([-1.0, -0.25, 0.0, 2.0])
+    for got, want in [
+        (x.hardshrink(), F.hardshrink(x)), (x.hardshrink(1.5), flow.hardshrink(x, 1.5)), (flow.selu(x), F.selu(x)),
+        (x.prelu(flow.tensor([0.5])), flow.prelu(x, flow.tensor([0.5]))), (flow.celu(x, 2.0), F.celu(x, 2.0)),
+        (flow.threshold(x, 0, 7), F.threshold(x, 0, 7)), (flow.softmax(x, dim=0), F.softmax(x, 0)),
+        (flow.log_softmax(x, 0), F.log_softmax(x, 0)), (x.clone().sigmoid_(), flow.sigmoid(x)),
+        (x.clone().tanh_(), flow.tanh(x)),
+    ]:  # fmt: skip
+        np.testing.assert_array_equal(got.data, want.data)
+
+
 @pytest.mark.parametrize(("make", "error", "message"), [
     (lambda: nn.PReLU(0), ValueError, "PReLU: expected a positive num_parameters, got 0"),
     (lambda: nn.Hardtanh(1, 1), ValueError, "Hardtanh: expected min_val below max_val, got 1 and 1"),

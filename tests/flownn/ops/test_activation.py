@@ -142,6 +142,20 @@ def test_half_precision_is_rounded_once(op: Any, attrs: Any, formula: Any, name:
         )
 
 
+@pytest.mark.parametrize(("op", "attrs", "formula", "name"), ELEMENTWISE, ids=lambda value: str(value)[:20])
+def test_gradients_in_half_precision(op: Any, attrs: Any, formula: Any, name: str) -> None:
+    for kind in (flow.float16, flow.bfloat16):
+        narrow = flow.tensor(np.linspace(-4.1, 4.1, 83), dtype=kind)
+        wide = narrow.float()
+        for x in (narrow, wide):
+            op(x.requires_grad_(), **attrs).sum().backward()
+        assert narrow.grad.dtype is kind
+        eps = float(ml_dtypes.finfo(kind.dtype).eps)
+        np.testing.assert_allclose(
+            narrow.grad.data.astype(np.float32), wide.grad.data, rtol=eps, atol=eps, err_msg=str(kind)
+        )
+
+
 INTEGERS = np.array([-2, 0, 5])
 
 

@@ -15,17 +15,23 @@ from tests.helpers.gradcheck import gradients_of
 from tests.helpers.op_cases import OpCase, asked
 
 
-def keys(d: float) -> float:
-    a, d = -0.75, abs(d)
+def keys(d: float, a: float = -0.75) -> float:
+    d = abs(d)
     if d <= 1:
         return (a + 2) * d**3 - (a + 3) * d**2 + 1
     return a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a if d < 2 else 0.0
 
 
-def row(old: int, new: int, i: int, mode: str, align_corners: bool, scale: float | None) -> Any:
+def row(old: int, new: int, i: int, mode: str, align_corners: bool, scale: float | None, antialias: bool) -> Any:
     """The weights of the old positions in new position i."""
     weights = np.zeros(old)
     step = 1 / scale if scale else old / new
+    if antialias:
+        step = (old - 1) / (new - 1) if align_corners else step
+        for j in range(old):
+            d = (j + 0.5 - (i + 0.5) * step) / max(step, 1)
+            weights[j] = max(0, 1 - abs(d)) if mode == "linear" else keys(d, -0.5)
+        return weights / weights.sum()
     if mode in ("nearest", "nearest-exact"):
         weights[min(math.floor((i + (mode == "nearest-exact") / 2) * step), old - 1)] = 1
         return weights
@@ -36,10 +42,12 @@ def row(old: int, new: int, i: int, mode: str, align_corners: bool, scale: float
     return weights
 
 
-def one_position_at_a_time(x: Any, size: Any, mode: str, align_corners: bool = False, scale: Any = None) -> Any:
+def one_position_at_a_time(
+    x: Any, size: Any, mode: str, align_corners: bool = False, scale: Any = None, antialias: bool = False
+) -> Any:
     scale = scale or (None,) * len(size)
     for axis, (new, factor) in enumerate(zip(size, scale, strict=True), start=2):
-        rows = [row(x.shape[axis], new, i, mode, align_corners, factor) for i in range(new)]
+        rows = [row(x.shape[axis], new, i, mode, align_corners, factor, antialias) for i in range(new)]
         x = np.moveaxis(np.moveaxis(x, axis, -1) @ np.array(rows).T, -1, axis)
     return x
 
@@ -47,10 +55,12 @@ def one_position_at_a_time(x: Any, size: Any, mode: str, align_corners: bool = F
 NAMES = {("linear", 1): "linear", ("linear", 2): "bilinear", ("linear", 3): "trilinear", ("cubic", 2): "bicubic"}
 
 
-def in_torch(torch: Any, x: Any, size: Any, mode: str, align_corners: bool | None = None, scale: Any = None) -> Any:
+def in_torch(
+    torch: Any, x: Any, size: Any, mode: str, align_corners: bool | None = None, scale: Any = None, **options: Any
+) -> Any:
     name = NAMES.get((mode, len(size)), mode)
     size = size if scale is None else None
-    return torch.nn.functional.interpolate(x, size, scale, name, align_corners)
+    return torch.nn.functional.interpolate(x, size, scale, name, align_corners, **options)
 
 
 SHAPES = [((2, 3, 5), (8,)), ((2, 3, 7, 4), (3, 9)), ((1, 2, 3, 4, 2), (5, 4, 3))]
@@ -64,6 +74,10 @@ CASES = [
     # 5 * 1.7 is 8.5: the factor decides where the positions lie, not the ratio 8 / 5
     *(OpCase(resample, [(2, 3, 5, 3)], {"size": (8, 7), "mode": mode, "scale": (1.7, 2.5)}, one_position_at_a_time,
              torch=in_torch) for mode in ("nearest", "nearest-exact", "linear", "cubic")),
+    *(OpCase(resample, [(2, 3, 9, 4)], {"size": size, "mode": mode, "antialias": True, **options},
+             one_position_at_a_time, torch=in_torch)
+      for mode in ("linear", "cubic")
+      for size, options in (((3, 7), {}), ((2, 2), {"align_corners": True}), ((6, 2), {"scale": (0.7, 0.6)}))),
     OpCase(resample, [(0, 3, 4)], {"size": (8,), "mode": "linear"}, one_position_at_a_time, torch=in_torch),
     OpCase(resample, [(2, 1, 1, 1)], {"size": (3, 2), "mode": "cubic"}, one_position_at_a_time, torch=in_torch),
     OpCase(resample, [(2, 3, 4, 5)], {"size": (1, 1), "mode": "linear", "align_corners": True},
@@ -120,8 +134,8 @@ def test_nearest_takes_bytes() -> None:
 
 def test_a_dim_that_keeps_its_size_is_copied() -> None:
     x = flow.randn(1, 1, 4, 3)
-    for mode in ("nearest", "bilinear"):
-        np.testing.assert_array_equal(F.interpolate(x, scale_factor=1.2, mode=mode).data, x.data)
+    for options in ({}, {"mode": "bilinear"}, {"mode": "bilinear", "antialias": True}):
+        np.testing.assert_array_equal(F.interpolate(x, scale_factor=1.2, **options).data, x.data)
     y = F.interpolate(x, size=(4, 3))
     np.testing.assert_array_equal(y.data, x.data)
     assert not np.shares_memory(y.data, x.data)
@@ -138,6 +152,7 @@ def test_area_and_recomputed_factors() -> None:
         {"scale_factor": (1.7, 0.5), "mode": "bicubic", "recompute_scale_factor": False, "align_corners": False},
         {"size": 4, "mode": "bilinear", "align_corners": True},
         {"scale_factor": 2, "mode": "nearest-exact"},
+        {"scale_factor": 0.4, "mode": "bilinear", "antialias": True},
     ):
         want = torch.nn.functional.interpolate(torch.tensor(x), **options).numpy()
         np.testing.assert_allclose(F.interpolate(flow.tensor(x), **options).data, want, rtol=1e-12, atol=1e-13)
@@ -153,6 +168,7 @@ IMAGE = flow.ones(1, 1, 4, 4)
     ({"size": 2, "align_corners": False}, ValueError, "align_corners is for the linear and cubic modes"),
     ({"size": 2, "mode": "area", "align_corners": True}, ValueError, "leave it out for 'area'"),
     ({"size": 2, "recompute_scale_factor": True}, ValueError, "recompute_scale_factor is for scale_factor"),
+    ({"size": 2, "antialias": True}, ValueError, "antialias is for the modes bilinear and bicubic, got 'nearest'"),
     ({"size": (2, 2, 2)}, ValueError, r"interpolate.size: expected an int or 2 ints, got \(2, 2, 2\)"),
     ({"size": 0}, ValueError, "interpolate.size: expected at least 1, got 0"),
     ({"scale_factor": (1, 2, 3)}, ValueError, "a positive scale_factor or 2 of them"),
@@ -166,7 +182,14 @@ def test_what_is_refused(options: Any, error: Any, message: str) -> None:
         F.interpolate(IMAGE, **options)
 
 
-def test_the_op_refuses_shapes() -> None:
+def test_the_op_refuses_modes_and_shapes() -> None:
+    with pytest.raises(
+        ValueError, match="resample: expected a mode of nearest, nearest-exact, linear, cubic, got 'are"
+    ):
+        resample(IMAGE, size=(3, 3), mode="area")
+    for option in ("align_corners", "antialias"):
+        with pytest.raises(ValueError, match="are for the modes linear and cubic, got 'nearest'"):
+            resample(IMAGE, size=(3, 3), mode="nearest", **{option: True})
     with pytest.raises(ShapeError, match=r"resample: expected input \(N, C, W\) and sizes of at least 1"):
         resample(IMAGE, size=(3,), mode="nearest")
     with pytest.raises(ShapeError, match=r"got shape \(1, 1, 0\) and size \(3,\)"):
