@@ -80,7 +80,7 @@ def ctc_loss(
 
 
 def _lengths(name: str, role: str, given: Lengths, samples: int, limit: int) -> Any:
-    """One length per sample, in host memory: the loops below need them there."""
+    """One length per sample, in host memory, where they are checked."""
     lengths = np.asarray(to_device(given.data, CPU) if isinstance(given, TensorBase) else given)
     if lengths.dtype.kind not in "iu":
         raise DtypeError(f"{name}: expected integer {role}, got {lengths.dtype}")
@@ -139,6 +139,7 @@ def _ctc_loss(
     wide = log_probs.astype(compute_dtype(name, log_probs.dtype), copy=False)
     wide = wide if wide.ndim == 3 else wide[:, None]
     steps, samples, classes = wide.shape
+    shape, dtype = log_probs.shape, wide.dtype
     paths = _paths(name, xp, targets, xp.asarray(target_lengths), blank, classes)
     emitted = xp.where(paths.exists, wide[:, xp.arange(samples)[:, None], paths.labels], -np.inf)  # (T, N, L)
     alpha, scale = _alpha(xp, emitted, paths)
@@ -155,15 +156,15 @@ def _ctc_loss(
     share = xp.asarray(1 / (samples * np.maximum(target_lengths, 1))) if reduction == "mean" else 1
 
     def vjp(g: Array) -> Any:
-        seed = (g.reshape(-1) * share).astype(wide.dtype)
+        seed = (g.reshape(-1) * share).astype(dtype)
         visits = _visits(xp, emitted, alpha, paths, input_lengths)
         if zero_infinity:
             visits = xp.where(impossible[:, None], 0, visits)
         cell = (xp.arange(steps)[:, None, None] * samples + sample[:, None]) * classes + paths.labels
         sums = xp.bincount(cell.reshape(-1), (visits * seed[:, None]).reshape(-1), minlength=steps * samples * classes)
-        return -sums.reshape(log_probs.shape).astype(wide.dtype), None
+        return -sums.reshape(shape).astype(dtype), None
 
-    losses = (losses * share).astype(wide.dtype)
+    losses = (losses * share).astype(dtype)
     if log_probs.ndim == 2 and reduction == "none":
         losses = losses.reshape(())
     return reduced(losses, "sum" if reduction == "mean" else reduction, 1).astype(log_probs.dtype), vjp
@@ -223,7 +224,7 @@ def _visits(xp: Any, emitted: Array, alpha: Array, paths: _Paths, input_lengths:
 
 
 def _log_sum(xp: Any, x: Array, axis: int) -> Any:
-    """``log(sum(exp(x)))`` of which all may be -inf; `numpy.logaddexp` differs there between NumPy and CuPy."""
+    """``log(sum(exp(x)))`` along an axis; -inf where all are."""
     largest = x.max(axis=axis, keepdims=True)
     largest = xp.where(xp.isfinite(largest), largest, 0)
     return xp.squeeze(largest, axis=axis) + xp.log(xp.exp(x - largest).sum(axis=axis))

@@ -12,8 +12,16 @@ from flownn.dtypes import FLOATING, category, result_dtype
 from flownn.errors import DtypeError, ShapeError
 from flownn.kernels.channels import compute_dtype
 
-__all__ = ["REDUCTIONS", "Operands", "broadcast_shape", "check_reduction", "operands", "reduced", "require_floating",
-           "spread"]  # fmt: skip
+__all__ = [
+    "REDUCTIONS",
+    "Operands",
+    "broadcast_shape",
+    "check_reduction",
+    "operands",
+    "reduced",
+    "require_floating",
+    "spread",
+]
 
 REDUCTIONS = ("none", "mean", "sum")
 

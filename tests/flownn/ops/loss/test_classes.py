@@ -211,6 +211,12 @@ def test_margins_at_the_ends_of_the_cosine() -> None:
     assert np.isnan(combined_margin(np.array([[np.nan]]), np.zeros(1, int), m1=1.0, m2=0.5, m3=0.0).data).all()
 
 
+def test_a_margin_of_the_cosine_alone_takes_no_detour_over_the_angle() -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, (100, 1)).astype(np.float32)
+    y = combined_margin(x, np.zeros(100, int), m1=1.0, m2=0.0, m3=0.25).data
+    np.testing.assert_array_equal(y, x - np.float32(0.25))
+
+
 def test_wrong_inputs_of_margins_are_named() -> None:
     attrs = {"m1": 1.0, "m2": 0.5, "m3": 0.0}
     with pytest.raises(ValueError, match="expected cosines between -1 and 1; normalise"):

@@ -190,6 +190,30 @@ def test_impossible_labels_have_a_finite_gradient() -> None:
     assert x.grad.data[1, 0, 2] == x.grad.data[2, 0, 0] == 0
 
 
+def test_what_is_behind_an_input_is_not_read() -> None:
+    scores = np.random.default_rng(5).standard_normal((6, 2, 3))
+    targets = wrap(np.array([[1, 2], [2, 0]]))
+    results = []
+    for filler in (0.0, np.nan, -np.inf):
+        scores[4:, 1] = filler
+        x = wrap(scores.copy(), requires_grad=True)
+        loss = ctc_loss(x, targets, (6, 4), (2, 1), **BASIC)
+        loss.sum().backward()
+        results.append((loss.data, x.grad.data))
+    for loss, gradient in results[1:]:
+        np.testing.assert_array_equal(loss, results[0][0])
+        np.testing.assert_array_equal(gradient, results[0][1])
+
+
+def test_log_probabilities_may_change_before_the_backward() -> None:
+    x = wrap(np.zeros((3, 1, 3)), requires_grad=True)
+    log_probs = x * 1
+    loss = ctc_loss(log_probs, wrap(np.array([[1]])), (3,), (1,), **BASIC)
+    log_probs.fill_(9.0)
+    loss.sum().backward()  # what it needs was copied
+    np.testing.assert_allclose(x.grad.data.sum(axis=2), -1)
+
+
 def test_long_inputs_keep_their_digits_in_float32() -> None:
     rng = np.random.default_rng(3)
     scores, targets = rng.standard_normal((1500, 2, 20)), rng.integers(1, 20, (2, 120))
@@ -201,7 +225,7 @@ def test_long_inputs_keep_their_digits_in_float32() -> None:
         results.append((loss.data, x.grad.data))
     (loss, gradient), (exact_loss, exact_gradient) = results
     np.testing.assert_allclose(loss, exact_loss, rtol=1e-6)
-    np.testing.assert_allclose(gradient, exact_gradient, atol=1e-3)
+    np.testing.assert_allclose(gradient, exact_gradient, atol=1e-4)  # unscaled sums are off by 3e-4
 
 
 def test_the_gradient_is_that_of_any_log_probabilities() -> None:
