@@ -25,6 +25,7 @@ MAY_IMPORT = {
     },
     "flownn.nn": {"flownn", "flownn.nn"},
     "flownn.nn.parallel": {"flownn", "flownn.nn", "flowdist"},
+    "flownn.nn.modules.sync_batchnorm": {"flownn", "flownn.nn", "flowdist"},
     "flownn.nn.modules.data": {"flownn", "flownn.nn", "flowdata"},
     "flownn.nn.modules.data.arguments": {"flownn", "flownn.nn", "flowdata", "flowdist.env"},  # this process's rank
 }  # fmt: skip

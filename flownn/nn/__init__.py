@@ -205,12 +205,16 @@ __all__ = [
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
+    "SyncBatchNorm",
     "ZeroPad2d",
     "functional",
     "init",
     "parallel",
     "utils",
 ]
+
+# What needs flowdist, which those who train on one rank need not load.
+_ON_FIRST_USE = {"SyncBatchNorm": "flownn.nn.modules.sync_batchnorm", "parallel": "flownn.nn.parallel"}
 
 
 # Resolved on first use: `parallel` alone needs flowdist, and these modules need the image and record libraries.
@@ -233,4 +237,10 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("flownn.nn.parallel")
     if name in _DATA:
         return getattr(importlib.import_module("flownn.nn.modules.data"), name)
+def __getattr__(name: str) -> Any:
+    if name in _ON_FIRST_USE:
+        import importlib
+
+        module = importlib.import_module(_ON_FIRST_USE[name])
+        return getattr(module, name, module)
     raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")

@@ -133,10 +133,8 @@ def _normalize_groups(
         grad_weight, grad_bias = xp.zeros(channels), xp.zeros(channels)
         for block in blocks:
             inverse = 1 / xp.sqrt(variance[block] + eps)
-            grad, centered = (
-                wide(grad_image, block),
-                channel_affine(xp, wide(image, block), [("subtract", mean[block])]),
-            )
+            grad = wide(grad_image, block)
+            centered = channel_affine(xp, wide(image, block), [("subtract", mean[block])])
             sums, dots = channel_sum(xp, grad, keep=1), channel_dot(xp, grad, centered, keep=1) * inverse
             grad_weight += dots.sum(axis=0)
             grad_bias += sums.sum(axis=0)
@@ -146,10 +144,6 @@ def _normalize_groups(
             along_x = over_group(dots if scale is None else dots * scale) * inverse**2
             channel_affine(xp, centered, [("multiply", along_x), ("add", along_one)], out=centered)
             back[block] = channel_affine(xp, grad, [("multiply", factor)]) - centered
-        return (
-            from_image(xp, back, x),
-            None if weight is None else grad_weight.astype(weight.dtype),
-            None if bias is None else grad_bias.astype(bias.dtype),
-        )
+        return from_image(xp, back, x), grad_weight, grad_bias
 
     return from_image(xp, y, x), vjp, (mean, variance)

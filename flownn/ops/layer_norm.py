@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from flownn.autograd import op
 from flownn.errors import ShapeError
 from flownn.kernels.blocks import cache_blocks
-from flownn.kernels.channels import check_parameters, compute_dtype
+from flownn.kernels.channels import channel_sum, check_parameters, compute_dtype
 
 __all__ = ["layer_norm", "rms_norm"]
 
@@ -112,11 +112,10 @@ def _normalize_rows(
             grad = grad_rows[block].astype(dtype, copy=False)
             normal = centered(block) * inverse[block]
             product = grad * normal
-            if weight is not None:
-                grad_weight += product.sum(axis=0)
-            if bias is not None:
-                grad_bias += grad.sum(axis=0)
+            if shift is not None:
+                grad_bias += channel_sum(xp, grad[None])
             if scale is not None:
+                grad_weight += channel_sum(xp, product[None])
                 grad = grad * scale
                 product *= scale
             # d/dx of the mean and the variance: what is left is orthogonal to 1 and to x.
@@ -124,10 +123,6 @@ def _normalize_rows(
             if centre:
                 normal += row_mean(grad)
             back[block] = (grad - normal) * inverse[block]
-        return (
-            back.reshape(x.shape),
-            None if weight is None else grad_weight.reshape(weight.shape).astype(weight.dtype),
-            None if bias is None else grad_bias.reshape(bias.shape).astype(bias.dtype),
-        )
+        return back.reshape(x.shape), grad_weight.reshape(normalized_shape), grad_bias.reshape(normalized_shape)
 
     return y.reshape(x.shape), vjp

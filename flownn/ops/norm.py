@@ -36,8 +36,10 @@ def batch_norm(
     given, are moved *in place* by ``momentum`` towards them (with the unbiased variance). Without, the running
     statistics normalise. An empty batch leaves the statistics as they are.
 
-    ``sum_over_ranks`` makes one batch of those of all ranks, whatever the size of each: every rank calls the op, which
-    sums twice, and whose gradient of x sums once more; the gradients of weight and bias are this rank's part.
+    ``sum_over_ranks`` makes one batch of those of all ranks, whatever the size of each. Every rank calls the op, which
+    sums counts and values, then the squared differences from the common mean: two messages of a few numbers per channel,
+    but as exact as one process, and no longer with more ranks. The gradient of x sums once more; those of weight and
+    bias are this rank's part.
 
     Raises:
         ShapeError: one value per channel has no variance to normalise by, or shapes do not fit.
@@ -170,11 +172,7 @@ def normalize_channels(
             back += grad
             return from_image(xp, channel_affine(xp, back, [("subtract", along_one), ("multiply", scale)], out=back), x)
 
-        return (
-            grad_x,
-            lambda: None if weight is None else (grad_dot * inverse).astype(weight.dtype),
-            lambda: None if bias is None else grad_sum.astype(bias.dtype),
-        )
+        return grad_x, grad_dot * inverse, grad_sum
 
     return result, gradients
 
