@@ -199,13 +199,13 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SyncBatchNorm",
     "Tanh",
     "Threshold",
     "TripletMarginLoss",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
-    "SyncBatchNorm",
     "ZeroPad2d",
     "functional",
     "init",
@@ -213,11 +213,8 @@ __all__ = [
     "utils",
 ]
 
-# What needs flowdist, which those who train on one rank need not load.
+# Resolved on first use: what needs `flowdist`, and what needs the image and record libraries.
 _ON_FIRST_USE = {"SyncBatchNorm": "flownn.nn.modules.sync_batchnorm", "parallel": "flownn.nn.parallel"}
-
-
-# Resolved on first use: `parallel` alone needs flowdist, and these modules need the image and record libraries.
 _DATA = (
     "COCOReader",
     "CoinFlip",
@@ -230,17 +227,11 @@ _DATA = (
     "OfrecordRawDecoder",
     "OfrecordReader",
 )
+_ON_FIRST_USE |= dict.fromkeys(_DATA, "flownn.nn.modules.data")
 
 
-def __getattr__(name: str) -> Any:
-    if name == "parallel":
-        return importlib.import_module("flownn.nn.parallel")
-    if name in _DATA:
-        return getattr(importlib.import_module("flownn.nn.modules.data"), name)
 def __getattr__(name: str) -> Any:
     if name in _ON_FIRST_USE:
-        import importlib
-
         module = importlib.import_module(_ON_FIRST_USE[name])
         return getattr(module, name, module)
     raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tests.parity.windows import exceeds_bare_input
+from tests.parity.windows import exceeds_bare_input, too_much_output_padding
 
 # Documented names that compute nothing PyTorch computes.
 WITHOUT_COUNTERPART = {
@@ -84,6 +84,21 @@ DIFFERENCES = [
             "an empty batch leaves our statistics as they are; PyTorch's become nan, or it fails with an IndexError",
         )
         for n in (1, 2, 3)
+    ),
+    *(
+        Difference(
+            f"ConvTranspose{n}d",
+            lambda c, n=n: c.shape[0] == 0 and too_much_output_padding(n, c),
+            "refused",
+            "PyTorch does not check the output padding of an empty batch",
+        )
+        for n in (1, 2, 3)
+    ),
+    Difference(
+        "GroupNorm",
+        lambda c: len(c.shape) > 1 and c.shape[1] != c.num_channels,
+        "refused",
+        "the text: num_channels is the input's C; PyTorch looks only where there are parameters",
     ),
     Difference(
         "KLDivLoss",

@@ -26,8 +26,8 @@ def numbers(c: Values, rng: np.random.Generator) -> list[Any]:
     x = np.asarray(rng.standard_normal(c.shape) * (40 if c.content == "large" else 2))
     if c.content in ("kinks", "infinite"):
         x = np.asarray(rng.choice(KINKS if c.content == "kinks" else EXTREMES, c.shape))
-    if c.content in ("large", "nan") and x.size:
-        x.flat[0] = 0.5 if c.content == "large" else np.nan
+    if c.content in ("large", "infinite", "nan") and x.size:
+        x.flat[0] = np.nan if c.content == "nan" else 0.5  # something of usual size: tolerances follow the largest
     return [x]
 
 
@@ -46,17 +46,16 @@ def elementwise(name: str, arguments: Mapping[str, Sequence[Any]], **others: Any
 
 
 def reference(lib: Any, case: Case) -> Any:
-    """PyTorch's class; where that has no ``inplace``, the input is overwritten by what it gives."""
-    if case.row.name == "Hardsigmoid":  # whose gradient has the sixth of float32 also in float64
-        return lambda x: x.copy_(relu6_sixth(lib, x.clone())) if case.c.inplace else relu6_sixth(lib, x)
+    """PyTorch's class; where that cannot work in place, the input is overwritten by what it gives."""
     module = without_unknown(lib, case)
-    if getattr(case.c, "inplace", False) and not hasattr(module, "inplace"):
-        return lambda x: x.copy_(module(x.clone()))
-    return module
-
-
-def relu6_sixth(lib: Any, x: Any) -> Any:
-    return lib.nn.functional.relu6(x + 3) / 6
+    function = module
+    if case.row.name == "Hardsigmoid":  # whose gradient has the sixth of float32 also in float64
+        function = lambda x: lib.nn.functional.relu6(x + 3) / 6  # noqa: E731
+    slope = getattr(case.c, "alpha", getattr(case.c, "negative_slope", 0))
+    if not getattr(case.c, "inplace", False) or (hasattr(module, "inplace") and function is module and slope >= 0):
+        return function
+    module.inplace = False
+    return lambda x: x.copy_(function(x.clone()))
 
 
 INPLACE = {"inplace": [False, True]}
@@ -70,12 +69,12 @@ ELEMENTWISE = [
         {"approximate": ["none", "tanh", "erf"]},
         accepts=lambda c: c.approximate != "erf",
     ),
-    elementwise("ELU", {"alpha": [1.0, 0.5, 0.0, 2.0], **INPLACE}),
-    elementwise("CELU", {"alpha": [1.0, 0.5, 2.0, 0.0], **INPLACE}, accepts=lambda c: c.alpha != 0),
-    elementwise("LeakyReLU", {"negative_slope": [0.01, 0.5, 0.0, 1.5], **INPLACE}),
+    elementwise("ELU", {"alpha": [1.0, 0.5, 0.0, 2.0, -1.0], **INPLACE}),
+    elementwise("CELU", {"alpha": [1.0, 0.5, 2.0, 0.0, -1.0], **INPLACE}, accepts=lambda c: c.alpha != 0),
+    elementwise("LeakyReLU", {"negative_slope": [0.01, 0.5, 0.0, 1.5, -0.5], **INPLACE}),
     elementwise("Hardshrink", {"lambd": [0.5, 0.2, 0.0, 2.0, -1.0], **INPLACE}),
     elementwise("Softshrink", {"lambd": [0.5, 0.2, 0.0, 2.0, -1.0], **INPLACE}, accepts=lambda c: c.lambd >= 0),
-    elementwise("Softplus", {"beta": [1, 2, 0.5], "threshold": [20, 1, 0]}),
+    elementwise("Softplus", {"beta": [1, 2, 0.5, -1], "threshold": [20, 1, 0]}),
     elementwise("Threshold", {"threshold": [0.0, 0.5, -1.0, 20], "value": [0.0, 0.2, -3, 20]}),
     elementwise(
         "Hardtanh",
@@ -97,6 +96,8 @@ ELEMENTWISE = [
 
 
 def has_dim(c: Values) -> bool:
+    if isinstance(c.dim, float):
+        return False
     return c.dim is None or -max(len(c.shape), 1) <= c.dim < max(len(c.shape), 1)
 
 
@@ -125,7 +126,7 @@ ALONG = [
     *(
         elementwise(
             name,
-            {"dim": [None, 0, 1, -1, -2, 3]},
+            {"dim": [None, 0, 1, -1, -2, 3, 1.0]},
             factors={"shape": [(3, 4), (), (5,), (2, 3, 4), (2, 3, 1, 5), (0, 3)], "content": ["normal", "large"]},
             inputs=shifted,
             accepts=has_dim,

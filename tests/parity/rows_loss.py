@@ -139,7 +139,7 @@ def reduced(reduction: str, each: Any, x: Any) -> Any:
     if reduction == "average":
         raise ValueError("average is not a valid value for reduction")
     if reduction == "batchmean":
-        return each.sum() / x.shape[0]
+        return each.sum() / (x.shape[0] if x.ndim else 1)
     return each if reduction == "none" else getattr(each, reduction)()
 
 
@@ -149,7 +149,7 @@ KL_DIV = row(
     factors={"shapes": [*ALIKE, BROADCAST, APART], "content": ["normal", "not positive"]},
     inputs=divergence,
     reference=lambda lib, case: by_name(lib, case) if case.c.content == "normal" else kl_div(lib, case),
-    accepts=lambda c: reduces(c) and c.shapes != APART and not (c.reduction == "batchmean" and c.shapes[0] == ()),
+    accepts=lambda c: reduces(c) and c.shapes != APART,
 )
 
 # ---------------------------------------------------------------- over classes

@@ -14,10 +14,10 @@ from tests.parity.spec import Case, Row, Values, normal, row, without_unknown
 
 LINEAR = row(
     "Linear",
-    {"in_features": [4, 5, 1], "out_features": [3, 1], "bias": [True, False]},
+    {"in_features": [4, 5, 1, 0], "out_features": [3, 1, 0, -1], "bias": [True, False]},
     factors={"shape": [(3, -1), (-1,), (2, 3, -1), (2, 1, 3, -1), (0, -1), (2, 0, -1), (3, 7), ()]},
     channels="in_features",
-    accepts=lambda c: len(c.shape) > 0 and c.shape[-1] == c.in_features,
+    accepts=lambda c: len(c.shape) > 0 and c.shape[-1] == c.in_features and c.out_features >= 0,
 )
 
 
@@ -102,14 +102,14 @@ EMBEDDING = row(
 
 def flatten_accepts(c: Values) -> bool:
     n = max(len(c.shape), 1)
-    if not (-n <= c.start_dim < n and -n <= c.end_dim < n):
+    if isinstance(c.start_dim, float) or not (-n <= c.start_dim < n and -n <= c.end_dim < n):
         return False
     return c.start_dim % n <= c.end_dim % n
 
 
 FLATTEN = row(
     "Flatten",
-    {"start_dim": [1, 0, 2, -2], "end_dim": [-1, 1, 2, -2]},
+    {"start_dim": [1, 0, 2, -2, 0.0], "end_dim": [-1, 1, 2, -2]},
     factors={"shape": [(2, 3, 4), (3, 4), (2, 3, 1, 5), (0, 3, 4), (4,), (), (2, 0, 3, 4)]},
     accepts=flatten_accepts,
 )
@@ -180,6 +180,7 @@ PIXEL_SHUFFLES = [
         factors={"shape": [(2, 36, 2, 3), (1, 12, 3, 1), (36, 2, 3), (2, 1, 4, 2, 3), (0, 36, 2, 3), (3, 4)]},
         build=lambda lib, case: _pixel_shuffle_class(lib, case.row.name)(**case.arguments(lib)),
         reference=pixel_shuffle,
+        speakers=("PixelShuffle",),
         accepts=shuffle_accepts,
     )
     for name in ("PixelShuffle", "PixelShufflev2")

@@ -19,7 +19,7 @@ def shapes(n: int) -> list[tuple[int, ...]]:
     return [(3, -1, *size), (1, -1, *size), without, (1, -1, *(1,) * n), (0, -1, *size), (2, 5, *size)]
 
 
-NORM = {"num_features": [3, 4, 1], "eps": [1e-5, 1e-2], "momentum": [0.1, 0.4, None, 0.0, 1.0]}
+NORM = {"num_features": [3, 4, 1], "eps": [1e-5, 1e-2, 0.0], "momentum": [0.1, 0.4, None, 0.0, 1.0]}
 SWITCHES = {"affine": [True, False], "track_running_stats": [True, False]}
 
 
@@ -39,7 +39,7 @@ def batch_statistics(c: Values) -> bool:
 def batch_norm_accepts(n: int, c: Values) -> bool:
     if len(c.shape) not in ((2, 3) if n == 1 else (n + 2,)) or (wrong_channels(c) and learns_or_remembers(c)):
         return False
-    return not (batch_statistics(c) and math.prod(c.shape) // c.shape[1] == 1)
+    return not (batch_statistics(c) and (c.eps == 0 or math.prod(c.shape) // c.shape[1] == 1))
 
 
 def batch_norm(n: int) -> Row:
@@ -124,7 +124,7 @@ GROUP_NORM = row(
     accepts=lambda c: (
         c.num_channels % c.num_groups == 0
         and len(c.shape) > 1
-        and c.shape[1] == c.num_channels
+        and (c.shape[1] == c.num_channels or (not c.affine and c.shape[1] % c.num_groups == 0))
         and math.prod(c.shape) // c.shape[1] * c.num_channels // c.num_groups != 1
     ),
 )

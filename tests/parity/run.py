@@ -20,7 +20,7 @@ RTOL = {"float32": 1e-4, "float64": 1e-9}
 ATOL = {"float32": 1e-5, "float64": 1e-12}  # times the largest finite magnitude of the reference
 
 PACKAGE = Path(flow.__file__).parent
-ON_PURPOSE = (flow.FlowError, ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError)
+ON_PURPOSE = (flow.FlowError, ValueError, TypeError, IndexError, AttributeError, NotImplementedError, RuntimeError)
 
 
 @dataclass

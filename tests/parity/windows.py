@@ -7,7 +7,8 @@ from typing import Any
 
 def each(n: int, value: Any) -> tuple[int, ...]:
     """One number or several as n of them."""
-    return tuple(value) * (n if len(value) == 1 else 1) if isinstance(value, tuple) else (value,) * n
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    return values * (n if len(values) == 1 else 1)
 
 
 def windows_fit(n: int, c: Any, dilation: Any = 1) -> bool:
@@ -28,3 +29,9 @@ def windows_fit(n: int, c: Any, dilation: Any = 1) -> bool:
 def exceeds_bare_input(n: int, c: Any) -> bool:
     """Windows fit, but only because of the padding or of ``ceil_mode``."""
     return windows_fit(n, c) and any(k > s for k, s in zip(each(n, c.kernel_size), c.shape[-n:], strict=True))
+
+
+def too_much_output_padding(n: int, c: Any) -> bool:
+    """Output padding has to be less than the stride or the dilation."""
+    stride, dilation, extra = each(n, c.stride), each(n, c.dilation), each(n, c.output_padding)
+    return any(extra[i] >= max(stride[i], dilation[i]) for i in range(n))

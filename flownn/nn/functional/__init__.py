@@ -36,7 +36,7 @@ from flownn.nn.functional.conv import (
     conv_transpose3d,
 )
 from flownn.nn.functional.distance import cosine_similarity, normalize, pairwise_distance
-from flownn.nn.functional.embedding import embedding, one_hot
+from flownn.nn.functional.lookup import embedding, one_hot
 from flownn.nn.functional.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -53,9 +53,6 @@ from flownn.nn.functional.loss import (
     smooth_l1_loss,
     triplet_margin_loss,
 )
-from flownn.nn.functional.conv import conv1d, conv2d, conv3d
-from flownn.nn.functional.lookup import embedding, one_hot
-from flownn.nn.functional.loss import cross_entropy, nll_loss
 from flownn.nn.functional.matmul import linear
 from flownn.nn.functional.noise import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from flownn.nn.functional.norm import (

@@ -101,7 +101,8 @@ def interpolate(
     else:
         if recompute_scale_factor:
             raise ValueError("interpolate: recompute_scale_factor is for scale_factor; leave it out with size")
-        sizes = ntuple(size, len(spatial), "interpolate.size", minimum=1)
+        given = (size,) * len(spatial) if isinstance(size, int) else size  # a sequence of one is no int for all
+        sizes = ntuple(given, len(spatial), "interpolate.size", minimum=1)
     if name == "area":
         result: Tensor = adaptive_avg_pool(input, output_size=sizes)
         return result

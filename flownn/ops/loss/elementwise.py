@@ -221,9 +221,7 @@ def kl_div(xp: Any, x: Array, target: Array, *, reduction: str, log_target: bool
         raise ShapeError(f"{name}: expected a target of the input's shape {tuple(x.shape)}, got {tuple(target.shape)}")
     (wide, goal), dtype, count = operands(name, x, target)
     if reduction == "batchmean":
-        if not x.ndim:
-            raise ShapeError(f"{name}: expected an input with a batch dim for reduction 'batchmean', got shape ()")
-        count = x.shape[0]
+        count = x.shape[0] if x.ndim else 1
 
     def parts() -> tuple[Any, Any, Any]:
         """The target's probabilities and logarithms, and where they count; nan does."""
