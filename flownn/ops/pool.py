@@ -287,21 +287,25 @@ def _first_hits(
     """For each position in the window: the windows whose maximum ``y`` is found there first, and where that is.
 
     Yields (offset, mask (N, *out, C), positions (*out) in the flattened ``spatial``). The padding is never a hit,
-    even where the input holds the value it is filled with.
+    even where the input holds the value it is filled with. Of several NaN it is the last, as in PyTorch.
     """
     out = y.shape[1:-1]
-    open_windows = xp.ones(y.shape, dtype=bool)
-    for offset in kernel_offsets(kernel_size):
+    open_windows = y == y
+    last_nan = None
+    if not open_windows.all():
+        last_nan = xp.full(y.shape, -1)
+        for number, offset in enumerate(kernel_offsets(kernel_size)):
+            candidate = shifted(image, offset, out, stride, dilation)
+            last_nan = xp.where(candidate == candidate, last_nan, number)
+    for number, offset in enumerate(kernel_offsets(kernel_size)):
         position, inside = xp.zeros((), dtype=np.int64), xp.ones((), dtype=bool)
         for size, o, n, s, p, d in zip(spatial, offset, out, stride, padding, dilation, strict=True):
             line = xp.arange(n) * s + (o * d - p)
             position = position[..., None] * size + line
             inside = inside[..., None] & (line >= 0) & (line < size)
-        candidate = shifted(image, offset, out, stride, dilation)
-        hit = (candidate == y) | (candidate != candidate)  # or the first NaN, which alone differs from itself
-        hit &= open_windows & inside[..., None]
+        hit = (shifted(image, offset, out, stride, dilation) == y) & open_windows & inside[..., None]
         open_windows ^= hit
-        yield offset, hit, position
+        yield offset, hit if last_nan is None else hit | (last_nan == number), position
 
 
 def _lowest(dtype: np.dtype[Any]) -> Any:

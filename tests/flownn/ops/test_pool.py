@@ -145,6 +145,16 @@ def test_lowest_value_and_nan_are_found_inside_the_input() -> None:
     np.testing.assert_array_equal(x.grad.data, [[[2, 3, 0]]])
 
 
+def test_the_last_of_several_nan_counts_as_in_pytorch() -> None:
+    attrs = {"kernel_size": (3,), "stride": (3,), "padding": (0,), "dilation": (1,), "ceil_mode": False}
+    x = wrap(np.array([[[np.nan, 1.0, np.nan, 5.0, 5.0, 1.0]]]), requires_grad=True)
+    y, indices = max_pool_with_indices(x, **attrs)
+    np.testing.assert_array_equal(y.data, [[[np.nan, 5.0]]])
+    np.testing.assert_array_equal(indices.data, [[[2, 3]]])
+    y.backward(np.array([[[2.0, 3.0]]]))
+    np.testing.assert_array_equal(x.grad.data, [[[0, 0, 2, 3, 0, 0]]])
+
+
 def test_the_result_of_max_pool_may_be_overwritten() -> None:
     data = np.random.default_rng(4).standard_normal((1, 2, 4, 4))
     attrs = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0), "dilation": (1, 1), "ceil_mode": False}
