@@ -22,7 +22,7 @@ WRONG_ARGUMENTS = [
     ("Conv2d(3, 4, 3, padding='full')", "Conv2d: expected padding as ints, 'valid' or 'same', got 'full'"),
     ("Conv2d(3, 4, 3, padding_mode='zero')", "expected padding_mode of zeros, reflect, replicate, circular"),
     ("BatchNorm2d(0)", "BatchNorm2d: expected a positive num_features"),
-    ("Linear(0, 1)", "Linear: expected positive sizes"),
+    ("Linear(-1, 1)", "Linear: expected in_features and out_features >= 0, got -1, 1"),
     ("MaxPool2d(0)", "MaxPool2d.kernel_size: expected at least 1"),
     ("AvgPool1d((1, 2))", "AvgPool1d.kernel_size: expected an int or 1 ints"),
     ("AdaptiveAvgPool2d((1, 2, 3))", "AdaptiveAvgPool2d.output_size: expected an int, None or 2 of them"),
