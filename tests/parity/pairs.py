@@ -22,7 +22,9 @@ def pairs_of(choice: Choice) -> Iterator[Pair]:
     return combinations(enumerate(choice), 2)
 
 
-def covering(sizes: Sequence[int], accepts: Accepts, target: int, seed: str) -> list[Choice]:
+def covering(
+    sizes: Sequence[int], accepts: Accepts, target: int, seed: str, musts: Sequence[Accepts] = ()
+) -> list[Choice]:
     """Combinations with every pair of values, about ``target`` of them; more only where the pairs need them.
 
     A pair is met in a combination that ``accepts`` takes wherever there is one, so that what is refused hides nothing;
@@ -33,6 +35,7 @@ def covering(sizes: Sequence[int], accepts: Accepts, target: int, seed: str) -> 
         accepts: Whether a combination is one to compute; the others are to be refused.
         target: How many combinations to fill up to with random ones.
         seed: Of the random numbers.
+        musts: Each of these is to be true of some combination.
     """
     rng = random.Random(seed)
     verdicts: dict[Choice, bool] = {}
@@ -66,6 +69,9 @@ def covering(sizes: Sequence[int], accepts: Accepts, target: int, seed: str) -> 
         best = max(fitting, key=lambda choice: len(wanted.intersection(pairs_of(choice))))
         wanted.difference_update(pairs_of(best))
         chosen.append(best)
+    for must in musts:
+        if not any(map(must, chosen)):
+            chosen.append(next(filter(must, iter(draw, None))))
     taken = set(chosen)
     rest, refused = ([choice for choice in each if choice not in taken] for each in (good, bad))
     while len(chosen) < target and (rest or refused):

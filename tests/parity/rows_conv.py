@@ -53,7 +53,7 @@ def conv(n: int) -> Row:
             "in_channels": [4, 6],
             "out_channels": [6, 8],
             "kernel_size": [3, uneven, 1, [2] * n],
-            "stride": [1, 2, (1, 2, 2)[3 - n :], (2,)],
+            "stride": [1, 2, (1, 2, 2)[3 - n :], (3,)],
             "padding": [0, 1, "same", (2, 0, 1)[:n], "valid"],
             "dilation": [1, 2, (2, 1, 1)[:n]],
             "groups": [1, 2, 3],

@@ -174,11 +174,13 @@ QUANTIZATION = [
             "stop_update_after_iters": [0, 1, 5],
             "momentum": [0, 0.95, 0.5],
         },
-        factors={"shape": [*SHAPES[:4], (0, 3)], "step": [0, 1, 7]},
+        factors={"shape": [*SHAPES[:4], (0, 3)], "step": [0, 1, 7], "fresh": [False, True]},
         inputs=two_batches,
         build=observing_twice,
         reference=observing_twice,
-        accepts=lambda c: quantizes(c) and 0 not in c.shape and c.training and c.step <= c.stop_update_after_iters,
+        accepts=lambda c: (
+            quantizes(c) and 0 not in c.shape and (not c.fresh or (c.training and c.step <= c.stop_update_after_iters))
+        ),
     ),
     *(
         row(

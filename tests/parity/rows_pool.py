@@ -49,7 +49,7 @@ def max_pool(n: int) -> Row:
         {
             "kernel_size": [3, (2, 3, 1)[3 - n :] if n > 1 else (2,), 2, [2]],
             "stride": [None, 1, (2, 1, 2)[:n], (3,)],
-            "padding": [0, 1, (1, 0, 1)[:n], 2, (1,)],
+            "padding": [0, 1, (1, 0, 1)[:n] if n > 1 else [1], 2, (1,)],
             "dilation": [1, 2, (1, 2, 1)[:n]],
             "return_indices": [False, True],
             "ceil_mode": [False, True],
@@ -73,7 +73,7 @@ def avg_pool(n: int) -> Row:
     arguments: dict[str, list[Any]] = {
         "kernel_size": [3, (2, 3, 1)[3 - n :] if n > 1 else (2,), 2, [2]],
         "stride": [None, 1, (2, 1, 2)[:n], (3,)],
-        "padding": [0, 1, (1, 0, 1)[:n], 2, (1,)],
+        "padding": [0, 1, (1, 0, 1)[:n] if n > 1 else [1], 2, (1,)],
         "ceil_mode": [False, True],
         "count_include_pad": [True, False],
     }
@@ -90,7 +90,7 @@ def avg_pool(n: int) -> Row:
 
 
 def adaptive(n: int) -> Row:
-    sizes: list[Any] = [3, 1, (4,) if n == 1 else (5, 2, 3)[:n], 11, None, 0, -1]
+    sizes: list[Any] = [3, 1, (4,) if n == 1 else (5, 2, 3)[:n], 11, None, 0]
     if n > 1:
         sizes.append((None, 2, 3)[:n])
     return row(
@@ -98,7 +98,7 @@ def adaptive(n: int) -> Row:
         {"output_size": sizes},
         factors={"shape": shapes(n), "content": CONTENTS},
         inputs=pooled,
-        accepts=lambda c: len(c.shape) in (n + 1, n + 2) and c.output_size not in (None, 0, -1),
+        accepts=lambda c: len(c.shape) in (n + 1, n + 2) and c.output_size not in (None, 0),
     )
 
 

@@ -103,10 +103,11 @@ def state_of(module: Any) -> dict[str, Any]:
     return {name: np.array(value.detach().numpy()) for name, value in module.state_dict().items()}
 
 
-def randomize(module: Any, rng: np.random.Generator) -> None:
-    """Random parameters and running statistics, in the PyTorch module; other buffers are arguments and stay."""
+def randomize(module: Any, case: Case) -> None:
+    """Random parameters and statistics, in the PyTorch module; other buffers are arguments and stay."""
     import torch
 
+    rng = case.rng("state")
     with torch.no_grad():
         for _, parameter in module.named_parameters():
             parameter.copy_(torch.from_numpy(rng.standard_normal(parameter.shape)))
@@ -117,6 +118,8 @@ def randomize(module: Any, rng: np.random.Generator) -> None:
                 buffer.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, buffer.shape)))
             elif name.endswith("num_batches_tracked"):
                 buffer.fill_(3)
+            elif name.endswith(("moving_max", "moving_min")) and not case.c.fresh:
+                buffer.fill_(float(rng.uniform(1, 2)) * (1 if name.endswith("max") else -1))
 
 
 @contextmanager
@@ -137,7 +140,7 @@ def run_theirs(case: Case) -> tuple[Run, dict[str, Any], dict[str, Any]]:
         if hasattr(module, "state_dict"):
             again = state_of(constructed(torch, case, case.row.reference))
             fixed = {n: v for n, v in state_of(module).items() if np.array_equal(v, again[n], equal_nan=True)}
-            randomize(module, case.rng("state"))
+            randomize(module, case)
             start = state_of(module)
         return go(torch, case, module), start, fixed
 

@@ -14,7 +14,7 @@ from zlib import crc32
 
 import numpy as np
 
-from tests.parity.exceptions import difference
+from tests.parity.exceptions import DIFFERENCES, difference
 from tests.parity.pairs import Choice, covering, values_at
 
 API = Path(__file__).resolve().parents[1] / "api"
@@ -101,7 +101,12 @@ class Row:
     @cached_property
     def cases(self) -> list[Case]:
         sizes = [len(values) for values in self.values.values()]
-        choices = covering(sizes, lambda choice: self.compares(self.namespace(choice)), TARGET, self.name)
+        musts = [
+            lambda choice, each=each: each.when(self.namespace(choice))
+            for each in DIFFERENCES
+            if self.name in each.names.split()
+        ]
+        choices = covering(sizes, lambda choice: self.compares(self.namespace(choice)), TARGET, self.name, musts)
         return [Case(self, number, choice) for number, choice in enumerate(choices)]
 
     def compares(self, c: Values) -> bool:

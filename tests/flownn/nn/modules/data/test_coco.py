@@ -41,10 +41,13 @@ def test_the_seven_outputs(paths):
     outputs = reader(paths, shuffle=False, group_by_aspect_ratio=False)()
     assert len(outputs) == 7
     found = dict(zip(NAMES, outputs, strict=True))
-    assert {name: tensor.dtype for name, tensor in found.items()} == {
-        name: flow.tensor_buffer for name in NAMES
-    } | {"image_id": flow.int64, "image_size": flow.int32}
-    assert {name: tuple(tensor.shape) for name, tensor in found.items()} == dict.fromkeys(NAMES, (4,)) | {"image_size": (4, 2)}
+    assert {name: tensor.dtype for name, tensor in found.items()} == {name: flow.tensor_buffer for name in NAMES} | {
+        "image_id": flow.int64,
+        "image_size": flow.int32,
+    }
+    assert {name: tuple(tensor.shape) for name, tensor in found.items()} == dict.fromkeys(NAMES, (4,)) | {
+        "image_size": (4, 2)
+    }
     for row in range(4):
         sample = source.read(SampleKey(0, row))
         for name, tensor in found.items():

@@ -130,7 +130,9 @@ def test_a_window_larger_than_an_array_is_cut_to_it_and_than_an_image_is_an_erro
     images = batch()
     expected = slow(images, [0, 0, 0], size, (0.5, 0.5), np.array(MEAN), np.array(STD))
     np.testing.assert_allclose(module(flow.from_numpy(images)).numpy(), expected, rtol=0, atol=2e-6)
-    with pytest.raises(RecordError, match=r"CropMirrorNormalize: record 0 \(.*part-0 at byte 0\).* is larger than the im"):
+    with pytest.raises(
+        RecordError, match=r"CropMirrorNormalize: record 0 \(.*part-0 at byte 0\).* is larger than the im"
+    ):
         module(buffers(tmp_path, images))
 
 
@@ -215,9 +217,13 @@ def test_records_and_bytes_are_no_images(tmp_path):
     write_parts(tmp_path, [{"x": b"abc"}], 1, suffix_length=-1)
     records = nn.OFRecordReader(tmp_path)()
     module = nn.CropMirrorNormalize("RGB", crop_h=1, crop_w=1)
-    with pytest.raises(DtypeError, match=r"expected a tensor of type flownn\.tensor_buffer, got one of type flownn\.of_re"):
+    with pytest.raises(
+        DtypeError, match=r"expected a tensor of type flownn\.tensor_buffer, got one of type flownn\.of_re"
+    ):
         module(records)
-    with pytest.raises(ShapeError, match=r"expected uint8 images \(height, width, 3\), got uint8 \(3,\) \(.*part-0 at byte"):
+    with pytest.raises(
+        ShapeError, match=r"expected uint8 images \(height, width, 3\), got uint8 \(3,\) \(.*part-0 at byte"
+    ):
         module(nn.OFRecordBytesDecoder("x")(records))
 
 

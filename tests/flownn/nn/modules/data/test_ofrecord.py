@@ -217,9 +217,7 @@ def test_a_damaged_part_is_noticed_when_the_reader_is_made(tmp_path, damage, mes
 def test_a_message_that_does_not_parse_is_an_error_each_time(tmp_path):
     good = encode({"class/label": 1})
     bad = b"\xff\xff\xff"
-    (tmp_path / "part-0").write_bytes(
-        b"".join(len(each).to_bytes(8, "little") + each for each in (good, good, bad))
-    )
+    (tmp_path / "part-0").write_bytes(b"".join(len(each).to_bytes(8, "little") + each for each in (good, good, bad)))
     read = nn.OFRecordReader(tmp_path, 2)
     assert labels(read, 1) == [[1, 1]]
     for _ in range(2):
@@ -229,7 +227,9 @@ def test_a_message_that_does_not_parse_is_an_error_each_time(tmp_path):
 
 def test_more_ranks_than_parts(tmp_path):
     (tmp_path / "part-0").write_bytes(GOLDEN_PART)
-    with pytest.raises(ValueError, match="OFRecordReader: expected at least one part file for each of 8 ranks, got data"):
+    with pytest.raises(
+        ValueError, match="OFRecordReader: expected at least one part file for each of 8 ranks, got data"
+    ):
         nn.OFRecordReader(tmp_path, shard=ShardSpec(0, 8))
 
 
@@ -256,7 +256,11 @@ def make_flip(folder, **arguments):
 @pytest.mark.parametrize("make", [make_reader, make_flip])
 def test_global_tensors_and_other_devices_are_refused(folder, make):
     placement = flow.placement("cpu", [0])
-    for given in ({"placement": placement, "sbp": flow.sbp.split(0)}, {"placement": placement}, {"sbp": flow.sbp.broadcast}):
+    for given in (
+        {"placement": placement, "sbp": flow.sbp.split(0)},
+        {"placement": placement},
+        {"sbp": flow.sbp.broadcast},
+    ):
         with pytest.raises(NotImplementedError, match=r"asks for global tensors"):
             make(folder, **given)
     with pytest.raises(DeviceError, match="decoded in host memory, got device cuda"):
@@ -308,7 +312,9 @@ def test_raw_values(tmp_path, feature, arguments, expected):
 ])  # fmt: skip
 def test_raw_values_that_do_not_fit(tmp_path, feature, arguments, message):
     read = one_record(tmp_path, x=feature)
-    with pytest.raises(RecordError, match=rf"OFRecordRawDecoder: record 0 \(.*part-0 at byte 0\): feature 'x': {message}"):
+    with pytest.raises(
+        RecordError, match=rf"OFRecordRawDecoder: record 0 \(.*part-0 at byte 0\): feature 'x': {message}"
+    ):
         nn.OFRecordRawDecoder("x", dtype=flow.int32, **arguments)(read())
 
 
