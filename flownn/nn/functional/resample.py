@@ -101,8 +101,9 @@ def interpolate(
     else:
         if recompute_scale_factor:
             raise ValueError("interpolate: recompute_scale_factor is for scale_factor; leave it out with size")
-        given = (size,) * len(spatial) if isinstance(size, int) else size  # a sequence of one is no int for all
-        sizes = ntuple(given, len(spatial), "interpolate.size", minimum=1)
+        if isinstance(size, Sequence) and len(size) != len(spatial):
+            raise ValueError(f"interpolate.size: expected an int or {len(spatial)} ints, got {size}")
+        sizes = ntuple(size, len(spatial), "interpolate.size", minimum=1)
     if name == "area":
         result: Tensor = adaptive_avg_pool(input, output_size=sizes)
         return result
