@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ Accepts = Callable[[Choice], bool]
 Pair = tuple[tuple[int, int], tuple[int, int]]  # (factor, value) and (factor, value)
 
 POOL = 600  # random combinations to choose from
-TRIES = 200  # random completions of a pair that the pool does not have in an accepted combination
+TRIES = 150  # random completions of a pair that the pool does not have in an accepted combination
+FEW = 6  # of them to choose from
+MOST_REFUSED = 20
 REFUSED_EVERY = 6  # beyond the pairs, one combination in so many is one that is refused
 
 
@@ -28,7 +30,8 @@ def covering(
     """Combinations with every pair of values, about ``target`` of them; more only where the pairs need them.
 
     A pair is met in a combination that ``accepts`` takes wherever there is one, so that what is refused hides nothing;
-    pairs that are always refused are met in others. The same arguments give the same combinations.
+    pairs that are always refused are met where nothing else is refused, if possible. The same arguments give the same
+    combinations.
 
     Args:
         sizes: Number of values of each factor.
@@ -46,11 +49,16 @@ def covering(
         return verdicts[choice]
 
     def draw() -> Choice:
-        return tuple(rng.randrange(size) for size in sizes)
+        return tuple(int(rng.random() * size) for size in sizes)
+
+    def nearly(choice: Choice, factors: Iterable[int]) -> bool:
+        """Whether another value of one of these factors would do: then nothing else is refused."""
+        return any(accepted((*choice[:f], v, *choice[f + 1 :])) for f in factors for v in range(sizes[f]))
 
     pool = list(dict.fromkeys(draw() for _ in range(POOL)))
     good = [choice for choice in pool if accepted(choice)]
     bad = [choice for choice in pool if not accepted(choice)]
+    bad = list(islice((choice for choice in bad if nearly(choice, range(len(sizes)))), MOST_REFUSED)) or bad
     wanted = {
         ((i, a), (j, b))
         for i, j in combinations(range(len(sizes)), 2)
@@ -62,10 +70,9 @@ def covering(
         if pair not in wanted:
             continue
         (i, a), (j, b) = pair
-        tries = [
-            tuple(a if k == i else b if k == j else v for k, v in enumerate(draw())) for _ in range(TRIES)
-        ]  # fmt: skip
-        fitting = [choice for choice in tries if accepted(choice)] or tries
+        tries = [tuple(a if k == i else b if k == j else v for k, v in enumerate(draw())) for _ in range(TRIES)]
+        fitting = list(islice(filter(accepted, tries), FEW))
+        fitting = fitting or list(islice((choice for choice in tries if nearly(choice, (i, j))), FEW)) or tries
         best = max(fitting, key=lambda choice: len(wanted.intersection(pairs_of(choice))))
         wanted.difference_update(pairs_of(best))
         chosen.append(best)

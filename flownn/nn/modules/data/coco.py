@@ -102,9 +102,7 @@ class COCOReader(Module):
             random_seed = new_seed() if shard.count == 1 else _SEED_OF_RANKS
         self._source = COCOSource(annotation_file, image_dir, remove_images_without_annotations)
         keys = SampledKeys(len(self._source), shard, shuffle, int(random_seed), stride_partition)
-        self._batches = Batches(
-            keys, self.batch_size, self._source.aspect_groups() if group_by_aspect_ratio else None
-        )
+        self._batches = Batches(keys, self.batch_size, self._source.aspect_groups() if group_by_aspect_ratio else None)
         self._due: list[SampleKey] = []
 
     @property

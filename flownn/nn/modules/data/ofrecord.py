@@ -105,9 +105,7 @@ class OFRecordReader(Module):
             )
         self.batch_size = check_count("OFRecordReader", "batch_size", batch_size)
         buffer_size = check_count("OFRecordReader", "shuffle_buffer_size", shuffle_buffer_size)
-        self._source = OFRecordSource(
-            ofrecord_dir, parts, part_name_prefix, part_name_suffix_length, described=False
-        )
+        self._source = OFRecordSource(ofrecord_dir, parts, part_name_prefix, part_name_suffix_length, described=False)
         self._keys = PartKeys(
             self._source.part_starts(),
             shard,

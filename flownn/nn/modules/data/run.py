@@ -35,7 +35,8 @@ def samples_of(module: str, tensor: Any, kind: dtype, value: str) -> list[Sample
         got = f"one of type {tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
         raise DtypeError(f"{module}: expected a tensor of type {kind}, got {got}")
     return [
-        Sample(key, {value: element}, origin) for element, (key, origin) in zip(tensor.values, tensor.origins, strict=True)
+        Sample(key, {value: element}, origin)
+        for element, (key, origin) in zip(tensor.values, tensor.origins, strict=True)
     ]
 
 
