@@ -66,15 +66,21 @@ def covering(
         for b in range(sizes[j])
     }
     chosen = _greedy(good, wanted)
+    possible = {value for choice in good for value in enumerate(choice)}
+    shown = set(possible)
     for pair in sorted(wanted):  # what _greedy left over: rare, or always refused
         if pair not in wanted:
             continue
         (i, a), (j, b) = pair
         tries = [tuple(a if k == i else b if k == j else v for k, v in enumerate(draw())) for _ in range(TRIES)]
         fitting = list(islice(filter(accepted, tries), FEW))
-        fitting = fitting or list(islice((choice for choice in tries if nearly(choice, (i, j))), FEW)) or tries
+        if not fitting and (possible.issuperset(pair) or not shown.issuperset(pair)):
+            # What only the pair refuses; and once each value that is always refused, with others that are not.
+            fitting = list(islice((choice for choice in tries if nearly(choice, (i, j))), FEW))
+        fitting = fitting or tries
         best = max(fitting, key=lambda choice: len(wanted.intersection(pairs_of(choice))))
         wanted.difference_update(pairs_of(best))
+        shown.update(pair)
         chosen.append(best)
     for must in musts:
         if not any(map(must, chosen)):

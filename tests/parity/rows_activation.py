@@ -12,7 +12,7 @@ from tests.parity.spec import Case, Row, Values, row, without_unknown
 SHAPES: list[tuple[int, ...]] = [(3, 4), (), (5,), (2, 3, 4), (2, 3, 1, 5), (0, 3), (2, 1, 2, 3, 2)]
 CONTENTS = ["normal", "large", "kinks", "infinite", "nan"]
 # Where a function of the table bends or jumps, for some value of its arguments.
-KINKS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 6.0, 20.0, 0.2, -0.2, 10.0]
+KINKS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 6.0, 20.0, 0.2, -0.2]
 EXTREMES = [np.inf, -np.inf, 0.0, 1e-30, -1e-30, 88.0, -88.0, 1e4, -1e4]
 # PyTorch's vectorised loops and the loops over what is left treat these differently.
 UNSETTLED_NAN_GRADIENT = {

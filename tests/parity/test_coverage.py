@@ -76,9 +76,9 @@ def test_there_are_enough_cases() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=NAMES)
-def test_most_cases_compute_something(row: Row) -> None:
+def test_many_cases_compute_something(row: Row) -> None:
     computed = [case.c for case in row.cases if row.compares(case.c)]
-    assert 2 * len(computed) >= len(row.cases)
+    assert len(computed) >= max(15, len(row.cases) / 3)
     for factor in ("precision", "layout", "training"):
         assert {getattr(c, factor) for c in computed} == set(row.values[factor]), factor
 
