@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.parity.spec import Row, Values, row
+from tests.parity.spec import WITH_MIXED, Row, Values, row
 from tests.parity.windows import each, too_much_output_padding
 
 SPATIAL = {1: (9,), 2: (7, 8), 3: (5, 4, 6)}
@@ -62,7 +62,8 @@ def conv(n: int) -> Row:
         },
         factors={"shape": shapes(n)},
         channels="in_channels",
-        accepts=lambda c: accepts_conv(n, c),
+        precisions=WITH_MIXED,
+        accepts=lambda c: accepts_conv(n, c) and c.precision != "mixed",
     )
 
 
@@ -96,7 +97,8 @@ def transposed(n: int) -> Row:
         },
         factors={"shape": shapes(n)},
         channels="in_channels",
-        accepts=lambda c: accepts_transposed(n, c),
+        precisions=WITH_MIXED,
+        accepts=lambda c: accepts_transposed(n, c) and c.precision != "mixed",
     )
 
 

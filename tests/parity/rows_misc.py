@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.spec import Case, Row, Values, normal, row, without_unknown
+from tests.parity.spec import WITH_INTEGERS, WITH_MIXED, Case, Row, Values, normal, row, without_unknown
 
 # ---------------------------------------------------------------- linear
 
@@ -17,7 +17,10 @@ LINEAR = row(
     {"in_features": [4, 5, 1, 0], "out_features": [3, 1, 0, -1], "bias": [True, False]},
     factors={"shape": [(3, -1), (-1,), (2, 3, -1), (2, 1, 3, -1), (0, -1), (2, 0, -1), (3, 7), ()]},
     channels="in_features",
-    accepts=lambda c: len(c.shape) > 0 and c.shape[-1] == c.in_features and c.out_features >= 0,
+    precisions=WITH_MIXED,
+    accepts=lambda c: (
+        len(c.shape) > 0 and c.shape[-1] == c.in_features and c.out_features >= 0 and c.precision != "mixed"
+    ),
 )
 
 
@@ -52,7 +55,9 @@ FUSED_MLP = row(
     factors={"shape": [(3, -1), (1, -1), (2, 3, -1), (0, -1), (3, 7), (-1,)]},
     channels="in_features",
     reference=mlp,
-    accepts=lambda c: c.shape[-1] == c.in_features,
+    speakers=("linear",),
+    precisions=WITH_MIXED,
+    accepts=lambda c: c.shape[-1] == c.in_features and c.precision != "mixed",
 )
 
 # ---------------------------------------------------------------- lookups
@@ -111,6 +116,7 @@ FLATTEN = row(
     "Flatten",
     {"start_dim": [1, 0, 2, -2, 0.0], "end_dim": [-1, 1, 2, -2]},
     factors={"shape": [(2, 3, 4), (3, 4), (2, 3, 1, 5), (0, 3, 4), (4,), (), (2, 0, 3, 4)]},
+    precisions=WITH_INTEGERS,
     accepts=flatten_accepts,
 )
 
@@ -135,6 +141,7 @@ DROPOUT = row(
     factors={"shape": [(3, 4), (), (2, 3, 4, 5), (0, 3), (7,)]},
     build=seeded,
     reference=without_unknown,
+    precisions=WITH_INTEGERS,
     accepts=lambda c: 0 <= c.p <= 1,
 )
 
@@ -181,6 +188,7 @@ PIXEL_SHUFFLES = [
         build=lambda lib, case: _pixel_shuffle_class(lib, case.row.name)(**case.arguments(lib)),
         reference=pixel_shuffle,
         speakers=("PixelShuffle",),
+        precisions=WITH_INTEGERS,
         accepts=shuffle_accepts,
     )
     for name in ("PixelShuffle", "PixelShufflev2")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.spec import Case, Row, Values, by_name, row
+from tests.parity.spec import WITH_MIXED, Case, Row, Values, by_name, row
 
 SPATIAL = {1: (5,), 2: (4, 3), 3: (2, 3, 4)}
 
@@ -39,6 +39,8 @@ def batch_statistics(c: Values) -> bool:
 def batch_norm_accepts(n: int, c: Values) -> bool:
     if len(c.shape) not in ((2, 3) if n == 1 else (n + 2,)) or (wrong_channels(c) and learns_or_remembers(c)):
         return False
+    if c.precision == "mixed" and learns_or_remembers(c):
+        return False
     return not (batch_statistics(c) and (c.eps == 0 or math.prod(c.shape) // c.shape[1] == 1))
 
 
@@ -49,6 +51,7 @@ def batch_norm(n: int) -> Row:
         factors={"shape": shapes(n)},
         channels="num_features",
         steps=2,
+        precisions=WITH_MIXED,
         accepts=lambda c: batch_norm_accepts(n, c),
     )
 
@@ -77,6 +80,7 @@ def fused(n: int) -> Row:
         reference=fused_batch_norm,
         channels="num_features",
         steps=2,
+        precisions=WITH_MIXED,
         accepts=lambda c: batch_norm_accepts(n, c),
     )
 
@@ -84,7 +88,7 @@ def fused(n: int) -> Row:
 def instance_norm_accepts(n: int, c: Values) -> bool:
     if len(c.shape) not in (n + 1, n + 2):
         return False
-    if wrong_channels(c, -n - 1) and learns_or_remembers(c):
+    if (wrong_channels(c, -n - 1) and learns_or_remembers(c)) or (c.precision == "mixed" and c.affine):
         return False
     if c.shape[0] == 0 and len(c.shape) == n + 2 and c.affine:  # an IndexError from inside PyTorch
         return False
@@ -99,6 +103,7 @@ def instance_norm(n: int) -> Row:
         channels="num_features",
         steps=2,
         reference=contiguous_gradient,
+        precisions=WITH_MIXED,
         accepts=lambda c: instance_norm_accepts(n, c),
     )
 
@@ -121,8 +126,10 @@ GROUP_NORM = row(
     {"num_groups": [1, 2, 5], "num_channels": [6, 12], "eps": [1e-5, 1e-2], "affine": [True, False]},
     factors={"shape": [(2, -1, 3, 4), (3, -1), (1, -1, 1), (2, -1, 5), (0, -1, 3), (2, 5, 3), (-1,), (2, -1, 2, 1, 3)]},
     channels="num_channels",
+    precisions=WITH_MIXED,
     accepts=lambda c: (
         c.num_channels % c.num_groups == 0
+        and not (c.precision == "mixed" and c.affine)
         and len(c.shape) > 1
         and (c.shape[1] == c.num_channels or (not c.affine and c.shape[1] % c.num_groups == 0))
         and math.prod(c.shape) // c.shape[1] * c.num_channels // c.num_groups != 1
@@ -132,6 +139,8 @@ GROUP_NORM = row(
 
 def layer_norm_accepts(c: Values) -> bool:
     wanted = (c.normalized_shape,) if isinstance(c.normalized_shape, int) else tuple(c.normalized_shape)
+    if c.precision == "mixed" and c.elementwise_affine:
+        return False
     return len(wanted) > 0 and tuple(c.shape[len(c.shape) - len(wanted) :]) == wanted and len(c.shape) >= len(wanted)
 
 
@@ -139,6 +148,7 @@ LAYER_NORM = row(
     "LayerNorm",
     {"normalized_shape": [4, (4,), (3, 4), [2, 3, 4], 5], "eps": [1e-5, 1e-2], "elementwise_affine": [True, False]},
     factors={"shape": [(2, 3, 4), (4,), (3, 4), (0, 3, 4), (5, 2, 3, 4), (2, 5), ()]},
+    precisions=WITH_MIXED,
     accepts=layer_norm_accepts,
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.parity.spec import Case, Row, Values, by_name, row
+from tests.parity.spec import WITH_INTEGERS, Case, Row, Values, by_name, row
 from tests.parity.windows import exceeds_bare_input, windows_fit
 
 SPATIAL = {1: (9,), 2: (7, 8), 3: (5, 4, 6)}
@@ -57,7 +57,8 @@ def max_pool(n: int) -> Row:
         factors={"shape": shapes(n), "content": CONTENTS},
         inputs=pooled,
         reference=max_pool_reference,
-        accepts=lambda c: windows_fit(n, c, c.dilation),
+        precisions=WITH_INTEGERS,
+        accepts=lambda c: windows_fit(n, c, c.dilation) and (c.precision != "int64" or n > 1 or c.return_indices),
     )
 
 
@@ -85,6 +86,7 @@ def avg_pool(n: int) -> Row:
         factors={"shape": shapes(n), "content": CONTENTS},
         inputs=pooled,
         reference=undivided,
+        precisions=WITH_INTEGERS,
         accepts=lambda c: windows_fit(n, c) and not (n == 3 and exceeds_bare_input(n, c)),
     )
 
@@ -98,7 +100,8 @@ def adaptive(n: int) -> Row:
         {"output_size": sizes},
         factors={"shape": shapes(n), "content": CONTENTS},
         inputs=pooled,
-        accepts=lambda c: len(c.shape) in (n + 1, n + 2) and c.output_size not in (None, 0),
+        precisions=WITH_INTEGERS,
+        accepts=lambda c: len(c.shape) in (n + 1, n + 2) and c.output_size not in (None, 0) and c.precision != "int64",
     )
 
 
@@ -137,6 +140,7 @@ def pad(name: str, n: int, mode: str, paddings: list[Any]) -> Row:
         arguments,
         factors={"shape": shapes(n), "content": ["normal", "nan"]},
         inputs=pooled,
+        precisions=WITH_INTEGERS,
         accepts=lambda c: accepts_pad(n, c, mode),
     )
 

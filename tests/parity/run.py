@@ -48,21 +48,30 @@ def laid_out(array: Any, layout: str) -> Any:
 
 def inputs_of(case: Case) -> list[Any]:
     """The arguments of forward: floating point arrays in the case's precision, all arrays in its layout."""
-    made = []
-    for each in case.row.inputs(case.c, case.rng()):
-        if isinstance(each, (np.ndarray, np.generic)):
-            array = np.asarray(each)
-            made.append(laid_out(array.astype(case.c.precision) if array.dtype.kind == "f" else array, case.c.layout))
-        else:
-            made.append(each)
-    return made
+    given = case.row.inputs(case.c, case.rng())
+    return [
+        laid_out(np.asarray(in_precision(each, case.c.precision)), case.c.layout) if is_array(each) else each
+        for each in given
+    ]
+
+
+def is_array(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, np.generic))
+
+
+def in_precision(array: Any, precision: str) -> Any:
+    if array.dtype.kind != "f":
+        return array
+    if precision == "int64":
+        return np.nan_to_num(array, posinf=9, neginf=-9).astype(np.int64)
+    return array.astype("float64" if precision == "mixed" else precision)
 
 
 def constructed(lib: Any, case: Case, build: Callable[[Any, Case], Any]) -> Any:
     module = build(lib, case)
     if hasattr(module, "state_dict"):
-        if case.row.convert:
-            module.to(getattr(lib, case.c.precision))
+        if case.row.convert and case.c.precision != "int64":
+            module.to(getattr(lib, "float32" if case.c.precision == "mixed" else case.c.precision))
         if "training" not in case.row.arguments:
             module.train(case.c.training)
     return module

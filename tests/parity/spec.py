@@ -26,6 +26,8 @@ MOST = 60
 
 # Every row has these factors besides its arguments.
 PRECISIONS = ("float32", "float64")
+WITH_INTEGERS = (*PRECISIONS, "int64")
+WITH_MIXED = (*PRECISIONS, "mixed")  # a float64 input for float32 parameters
 LAYOUTS = ("contiguous", "strided", "channels_last")
 MODES = (True, False)
 
