@@ -10,6 +10,7 @@ import numpy as np
 from flownn.autograd import wrap
 from flownn.dtypes import get_default_dtype
 from flownn.errors import ShapeError
+from flownn.kernels.channels import check_parameters
 from flownn.nn import init
 from flownn.nn.modules.module import Module
 from flownn.nn.parameter import Parameter, empty_parameter
@@ -102,6 +103,9 @@ class _BatchNorm(_NormBase):
         shape = input.data.shape
         if len(shape) not in self.input_dims or shape[1] != self.num_features:
             raise ShapeError(f"{type(self).__name__}: expected input {self._form()}, got shape {tuple(shape)}")
+        state = {name: getattr(self, name) for name in ("weight", "bias", "running_mean", "running_var")}
+        arrays = {name: tensor.data for name, tensor in state.items() if tensor is not None}
+        check_parameters(type(self).__name__, input.data.dtype, shape[1:2], **arrays)
         momentum = 0.0 if self.momentum is None else self.momentum
         tracking = self.training and self.track_running_stats
         if tracking and self.num_batches_tracked is not None:
