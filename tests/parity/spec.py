@@ -104,7 +104,7 @@ class Row:
     def cases(self) -> list[Case]:
         sizes = [len(values) for values in self.values.values()]
         musts = [
-            lambda choice, each=each: each.when(self.namespace(choice))
+            lambda choice, each=each: difference(self.name, self.namespace(choice)) is each
             for each in DIFFERENCES
             if self.name in each.names.split()
         ]
