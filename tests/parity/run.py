@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import flownn as flow
+from tests.parity.exceptions import difference
 from tests.parity.spec import Case
 
 RTOL = {"float32": 1e-4, "float64": 1e-9}
@@ -212,3 +213,32 @@ def check_message(case: Case, error: Exception) -> None:
 
 def plain(word: str) -> str:
     return word.lower().replace("_", "")
+
+
+def check(case: Case) -> None:
+    """Both give the same or both refuse, unless the reviewed list of differences says otherwise."""
+    refusal = None
+    try:
+        theirs, start, fixed = run_theirs(case)
+    except Exception as error:
+        refusal = error
+    known = difference(case.row.name, case.c)
+    if known is None:
+        assert (refusal is None) == case.accepted, f"the row is wrong about PyTorch, which says: {refusal}"
+    if known is not None or refusal is not None:
+        expected = known.here if known is not None else "refused"
+        error = refusal_of(case)
+        assert (error is None) == (expected == "accepted"), f"{expected} here: {error}; PyTorch: {refusal}"
+        if error is not None:
+            check_message(case, error)
+        return
+    compare(case, run_ours(case, start, fixed), theirs)
+
+
+def refusal_of(case: Case) -> Exception | None:
+    """What we raise, if we do."""
+    try:
+        run_ours(case, None, {})
+    except Exception as error:
+        return error
+    return None

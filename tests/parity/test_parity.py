@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.parity.exceptions import difference
-from tests.parity.run import check_message, compare, run_ours, run_theirs
-from tests.parity.spec import IMPLEMENTED, Case
+from tests.conftest import Campaign
+from tests.parity.run import check
+from tests.parity.spec import IMPLEMENTED, MOST, Case
 from tests.parity.table import ROWS
 
 pytestmark = pytest.mark.torch
@@ -28,28 +28,16 @@ def _one_thread() -> Any:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_same_as_pytorch(case: Case) -> None:
-    refusal = None
-    try:
-        theirs, start, fixed = run_theirs(case)
-    except Exception as error:
-        refusal = error
-    known = difference(case.row.name, case.c)
-    if known is None:
-        assert (refusal is None) == case.accepted, f"the row is wrong about PyTorch, which says: {refusal}"
-    if known is not None or refusal is not None:
-        expected = known.here if known is not None else "refused"
-        error = refusal_of(case)
-        assert (error is None) == (expected == "accepted"), f"{expected} here: {error}; PyTorch: {refusal}"
-        if error is not None:
-            check_message(case, error)
-        return
-    compare(case, run_ours(case, start, fixed), theirs)
+    check(case)
 
 
-def refusal_of(case: Case) -> Exception | None:
-    """What we raise, if we do."""
-    try:
-        run_ours(case, None, {})
-    except Exception as error:
-        return error
-    return None
+@pytest.mark.campaign
+def test_other_combinations(campaign: Campaign) -> None:
+    """One random combination of every row in each round."""
+    for rng in campaign(300, 4):
+        for row in ROWS:
+            if row.name in IMPLEMENTED:
+                choice = tuple(rng.randrange(len(values)) for values in row.values.values())
+                case = Case(row, MOST + rng.randrange(10**6), choice)  # the number decides the data
+                print(case)
+                check(case)
