@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tests.parity.windows import exceeds_bare_input, too_much_output_padding, windows_fit
+from tests.parity.windows import exceeds_bare_input, too_much_output_padding, transposed_sizes, windows_fit
 
 # Documented names that compute nothing PyTorch computes.
 WITHOUT_COUNTERPART = {
@@ -125,6 +125,15 @@ DIFFERENCES = [
             lambda c, n=n: c.shape[0] == 0 and too_much_output_padding(n, c),
             "refused",
             "PyTorch does not check the output padding of an empty batch",
+        )
+        for n in (1, 2, 3)
+    ),
+    *(
+        Difference(
+            f"ConvTranspose{n}d",
+            lambda c, n=n: len(c.shape) > n and min(transposed_sizes(n, c)) == 0,
+            "refused",
+            "a result without elements, which PyTorch refuses in some memory layouts only",
         )
         for n in (1, 2, 3)
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.parity.spec import WITH_MIXED, Row, Values, row
-from tests.parity.windows import each, too_much_output_padding
+from tests.parity.windows import each, too_much_output_padding, transposed_sizes
 
 SPATIAL = {1: (9,), 2: (7, 8), 3: (5, 4, 6)}
 SMALL = {1: (3,), 2: (3, 3), 3: (3, 2, 3)}
@@ -70,14 +70,9 @@ def conv(n: int) -> Row:
 def accepts_transposed(n: int, c: Values) -> bool:
     if not fits(c, n) or c.padding_mode != "zeros":
         return False
-    stride, dilation, extra = each(n, c.stride), each(n, c.dilation), each(n, c.output_padding)
-    kernel, padding = each(n, c.kernel_size), each(n, c.padding)
     if too_much_output_padding(n, c) and c.shape[0]:
         return False
-    sizes = c.shape[-n:]
-    return all(
-        (sizes[i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + extra[i] + 1 > 0 for i in range(n)
-    )
+    return min(transposed_sizes(n, c)) > 0
 
 
 def transposed(n: int) -> Row:

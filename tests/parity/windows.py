@@ -31,6 +31,16 @@ def exceeds_bare_input(n: int, c: Any) -> bool:
     return windows_fit(n, c) and any(k > s for k, s in zip(each(n, c.kernel_size), c.shape[-n:], strict=True))
 
 
+def transposed_sizes(n: int, c: Any) -> list[int]:
+    """What a transposed convolution gives per dim."""
+    stride, padding, kernel = each(n, c.stride), each(n, c.padding), each(n, c.kernel_size)
+    dilation, extra = each(n, c.dilation), each(n, c.output_padding)
+    return [
+        (size - 1) * stride[i] - 2 * padding[i] + dilation[i] * (kernel[i] - 1) + extra[i] + 1
+        for i, size in enumerate(c.shape[-n:])
+    ]
+
+
 def too_much_output_padding(n: int, c: Any) -> bool:
     """Output padding has to be less than the stride or the dilation."""
     stride, dilation, extra = each(n, c.stride), each(n, c.dilation), each(n, c.output_padding)
