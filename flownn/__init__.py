@@ -33,6 +33,7 @@ from flownn.creation import (
 )
 from flownn.dtypes import (
     bfloat16,
+    char,
     double,
     dtype,
     float16,
@@ -210,6 +211,7 @@ __all__ = [
     "cat",
     "ceil",
     "celu",
+    "char",
     "chunk",
     "clamp",
     "clone",
@@ -389,11 +391,17 @@ _FUNCTIONAL = (
     "threshold",
 )
 _LAZY |= {name: ("flownn.nn.functional", name) for name in _FUNCTIONAL}
+_SUBMODULES = ("models", "nn", "optim")
+_LAZY = {"load": "serialize", "save": "serialize"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _LAZY[name]
-    found = importlib.import_module(module)
-    return getattr(found, attribute) if attribute else found
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name == "placement":  # on first use, as all that needs flowdist
+        return importlib.import_module("flowdist.placement").Placement
+    if name == "sbp":
+        return importlib.import_module("flowdist.sbp")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -87,7 +87,7 @@ float16 = half = dtype("float16", np.float16)
 bfloat16 = dtype("bfloat16", ml_dtypes.bfloat16)
 float32 = dtype("float32", np.float32)
 float64 = double = dtype("float64", np.float64)
-int8 = dtype("int8", np.int8)
+int8 = char = dtype("int8", np.int8)
 int16 = short = dtype("int16", np.int16)
 int32 = dtype("int32", np.int32)
 int64 = long = dtype("int64", np.int64)
@@ -99,7 +99,7 @@ tensor_buffer = HostOnly("tensor_buffer")  # arrays, each with its own shape and
 _ALL = (float16, bfloat16, float32, float64, int8, int16, int32, int64, uint8, bool_)
 _BY_NUMPY: dict[Any, dtype] = {each.dtype: each for each in _ALL}
 _BY_NAME = {each.name: each for each in _ALL} | {"float": float32, "double": float64, "half": float16, "int": int32}
-_BY_NAME |= {each.name: each for each in (record, tensor_buffer)}
+_BY_NAME |= {each.name: each for each in (record, tensor_buffer)} | {"char": char}
 _BY_PYTHON = {builtins.float: float32, builtins.int: int64, builtins.bool: bool_}
 
 BOOLEAN, INTEGER, FLOATING = 0, 1, 2

@@ -208,6 +208,7 @@ __all__ = [
     "UpsamplingNearest2d",
     "ZeroPad2d",
     "functional",
+    "image",
     "init",
     "parallel",
     "utils",
@@ -215,6 +216,8 @@ __all__ = [
 
 # Resolved on first use: what needs `flowdist`, and what needs the image and record libraries.
 _ON_FIRST_USE = {"SyncBatchNorm": "flownn.nn.modules.sync_batchnorm", "parallel": "flownn.nn.parallel"}
+
+# Resolved on first use: `parallel` alone needs flowdist; these and `image` need the image and record libraries.
 _DATA = (
     "COCOReader",
     "CoinFlip",
@@ -234,4 +237,8 @@ def __getattr__(name: str) -> Any:
     if name in _ON_FIRST_USE:
         module = importlib.import_module(_ON_FIRST_USE[name])
         return getattr(module, name, module)
+    if name in ("image", "parallel"):
+        return importlib.import_module(f"flownn.nn.{name}")
+    if name in _DATA:
+        return getattr(importlib.import_module("flownn.nn.modules.data"), name)
     raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")

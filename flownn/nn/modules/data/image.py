@@ -104,8 +104,8 @@ class CropMirrorNormalize(Module):
     Shape:
         Input uint8 (N, H, W, C), or (N,) of type `flownn.tensor_buffer` with elements uint8 (height, width, C);
         ``mirror`` (N,) integers, not 0 where to mirror, or None. Output (N, C, h, w) or, for NHWC, (N, h, w, C), with
-        h = crop_h and w = crop_w, or of an array the smaller one of them and its own size. An array may be on a GPU, with
-        ``mirror`` beside it; the result stays there.
+        h = crop_h and w = crop_w, or of an array the smaller one of them and its own size. An array may be on a GPU,
+        with ``mirror`` beside it; the result stays there.
 
     Raises:
         ValueError: an argument is out of range.
@@ -204,15 +204,18 @@ class CropMirrorNormalize(Module):
         if not isinstance(input, Tensor) or input.dtype is not dtypes.uint8:
             got = input.dtype if isinstance(input, Tensor) else type(input).__name__
             raise DtypeError(f"{name}: expected images of type flownn.uint8 or flownn.tensor_buffer, got {got}")
-        if input.ndim != 4 or input.shape[3] != self.channels:
-            raise ShapeError(f"{name}: expected input (N, H, W, {self.channels}), got shape {tuple(input.shape)}")
+        if input.ndim != 4 or input.shape[3] != self.channels or not all(input.shape[1:3]):
+            raise ShapeError(
+                f"{name}: expected input (N, H, W, {self.channels}) with H and W of 1 or more, got shape "
+                f"{tuple(input.shape)}"
+            )
         return input.shape[1], input.shape[2]
 
 
 def _check_mirror(mirror: Any, count: int) -> None:
     if mirror is None:
         return
-    if not isinstance(mirror, Tensor) or mirror.is_floating_point():
+    if not isinstance(mirror, Tensor) or isinstance(mirror, HostTensor) or mirror.is_floating_point():
         got = mirror.dtype if isinstance(mirror, Tensor) else type(mirror).__name__
         raise DtypeError(f"CropMirrorNormalize: expected mirror as a tensor of integers, got {got}")
     if tuple(mirror.shape) != (count,):

@@ -34,8 +34,8 @@ class OFRecordReader(Module):
     """Read batches of records from a directory of OFRecord part files, without end.
 
     A batch is always full: where an epoch ends it goes on with the first records of the next. Part files
-    ``<prefix><number>`` are split over the ranks of the job, consecutive ones to each rank, the first ranks get one more.
-    All files are checked when the module is made. Records are read in the call; see `flownn.nn.modules.data`.
+    ``<prefix><number>`` are split over the ranks of the job: consecutive ones to each rank, one more to the first
+    ranks. All files are checked when the module is made. Records are read in the call; see `flownn.nn.modules.data`.
 
     Args:
         ofrecord_dir: Directory of the part files. It is not listed: exactly ``data_part_num`` names are expected.
@@ -101,7 +101,8 @@ class OFRecordReader(Module):
         if parts < shard.count:
             raise ValueError(
                 f"OFRecordReader: expected at least one part file for each of {shard.count} ranks, got data_part_num "
-                f"{parts}; write the data set as more parts, or give all ranks the same data with shard=ShardSpec()"
+                f"{parts}; write the data set as more parts, or let all ranks read everything with "
+                "shard=flowdata.ShardSpec()"
             )
         self.batch_size = check_count("OFRecordReader", "batch_size", batch_size)
         buffer_size = check_count("OFRecordReader", "shuffle_buffer_size", shuffle_buffer_size)
@@ -113,8 +114,8 @@ class OFRecordReader(Module):
             new_seed() if random_seed in (-1, None) else int(random_seed),
             shuffle_after_epoch,
         )
-        if not len(self._keys.indices(0)):
-            mine = self._keys.parts(0).tolist()
+        mine, starts = self._keys.parts(0), self._source.part_starts()
+        if (starts[mine] == starts[mine + 1]).all():
             raise RecordError(
                 f"{ofrecord_dir}: expected records for rank {shard.index} of {shard.count}, found none in its parts "
                 f"{mine[0]} to {mine[-1]}"
@@ -162,14 +163,14 @@ class OFRecordRawDecoder(_Decoder):
     Args:
         blob_name: Name of the feature.
         shape: Shape for one record; ``()`` makes one number of each.
-        dtype: ``int8`` (or the name ``"char"``), ``uint8``, ``int32``, ``int64``, ``float32`` or ``float64``.
+        dtype: ``int8`` (also called ``char``), ``uint8``, ``int32``, ``int64``, ``float32`` or ``float64``.
         dim1_varying_length: Also accept fewer values, filled up with zeros; more are an error.
         truncate: Also accept another number of values: cut off what is too much, fill what is missing with zeros.
         auto_zero_padding: Old name of ``truncate``, deprecated.
         name: Without effect, deprecated.
 
     Shape:
-        Input (N,) of type `flownn.record`; output (N, \\*shape).
+        Input (N,) of type `flownn.record`; output (N, ...), the dots being ``shape``.
 
     Raises:
         ValueError: ``dtype`` or ``shape`` is not one of the possible ones.
@@ -211,7 +212,7 @@ class OFRecordRawDecoder(_Decoder):
                 feature=blob_name,
                 output="values",
                 shape=tuple(int(size) for size in shape),
-                dtype=dtype if dtype == "char" else dtypes.as_dtype(dtype).name,  # type: ignore[arg-type]
+                dtype=dtypes.as_dtype(dtype).name,  # type: ignore[arg-type]
                 truncate=truncate or auto_zero_padding,
                 dim1_varying_length=dim1_varying_length,
             )

@@ -10,7 +10,6 @@ import numpy as np
 from flowdata.errors import RecordError
 from flowdata.sample import Sample, SampleKey, Specs
 from flowdata.seeding import NO_STREAM, sample_rng
-from flowdata.stages import Stage
 from flownn.autograd import wrap
 from flownn.dtypes import dtype, tensor_buffer
 from flownn.errors import DtypeError
@@ -65,23 +64,24 @@ def run_stage(
         RecordError: a sample is bad; the message says which and where it came from.
     """
     spec = stage.output_spec(specs)[output]
-    batch = np.empty((len(samples), *spec.fixed_shape), spec.dtype) if spec.fixed else None
-    done = []
+    if not spec.fixed:
+        made = [np.require(_one(module, stage, each, output, seed), requirements=["C", "W"]) for each in samples]
+        return HostTensor(tensor_buffer, made, [(each.key, each.origin) for each in samples])
+    batch = np.empty((len(samples), *spec.fixed_shape), spec.dtype)
     for row, sample in enumerate(samples):
-        target = None if batch is None else batch[row, ...]
-        sample.rows = {} if target is None else {output: target}
-        made = _one(module, stage, sample, seed)
-        if target is None:
-            done.append(made.replace(**{output: np.require(made[output], requirements=["C", "W"])}))
-        elif made[output] is not target:
-            target[...] = made[output]
-    return host_tensor(tensor_buffer, done, output) if batch is None else wrap(batch)
+        target = batch[row, ...]
+        sample.rows = {output: target}
+        value = _one(module, stage, sample, output, seed)
+        if value is not target:
+            target[...] = value
+    result: Tensor = wrap(batch)
+    return result
 
 
-def _one(module: str, stage: Stage, sample: Sample, seed: int | None) -> Sample:
+def _one(module: str, stage: Any, sample: Sample, output: str, seed: int | None) -> Any:
     key = sample.key
-    rng = NO_STREAM if seed is None else sample_rng(seed, key.epoch, key.index, stage.stage_name)  # type: ignore[attr-defined]
+    rng = NO_STREAM if seed is None else sample_rng(seed, key.epoch, key.index, stage.stage_name)
     try:
-        return stage(sample, rng)
+        return stage(sample, rng)[output]
     except RecordError as error:
         raise RecordError(f"{module}: record {key.index} ({sample.origin}): {error}") from error

@@ -150,5 +150,5 @@ def test_arguments_are_checked(paths):
     with pytest.raises(DeviceError, match="COCOReader: data are read"):
         reader(paths, device="cuda:0")
     for given in ({"placement": flow.placement("cpu", [0])}, {"sbp": flow.sbp.split(0)}):
-        with pytest.raises(NotImplementedError, match="COCOReader: .* asks for global tensors"):
+        with pytest.raises(NotImplementedError, match=r"COCOReader: .* asks for global tensors"):
             reader(paths, **given)
