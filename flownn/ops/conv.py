@@ -6,7 +6,8 @@ a transposed convolution is the second, its gradients are the first and the thir
 
 The matrix has one row per output position and columns in the order (*kernel_size, channel), so a channels-last
 input is copied in runs of ``kernel_size[-1] * channels`` numbers, the product comes out channels-last, and a 1x1
-convolution needs no copy at all. Samples are taken in blocks that bound the size of the matrix.
+convolution needs no copy at all. Samples are taken in blocks that bound the size of the matrix. A few filters for each
+channel, as in depthwise layers, need no matrix: `flownn.kernels.depthwise`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from flownn.autograd import op
 from flownn.errors import DtypeError, ShapeError
 from flownn.kernels.channels import channel_sum, compute_dtype
+from flownn.kernels.depthwise import add_depthwise, correlate_depthwise, depthwise_filters, is_depthwise
 from flownn.kernels.windows import add_windows, output_size, windows
 
 __all__ = ["check_input", "conv", "conv_transpose"]
@@ -171,7 +173,10 @@ def _correlate(
     out = _output_shape(image.shape[1:-1], filters.shape[2:-1], stride, padding, dilation)
     result: NDArray[Any] = xp.empty((image.shape[0], *out, groups * filters_per_group), dtype=filters.dtype)
     matrices = filters.reshape(groups, filters_per_group, -1)
-    for block, window_view in _window_blocks(xp, image, filters.shape, stride, padding, dilation):
+    for block, window_view in _window_blocks(xp, image, filters, stride, padding, dilation):
+        if is_depthwise(filters.shape):
+            result[block] = correlate_depthwise(xp, window_view, filters[..., 0])
+            continue
         rows = result[block].reshape(-1, result.shape[-1])
         for group in range(groups):
             target = rows[:, group * filters_per_group : (group + 1) * filters_per_group]
@@ -192,7 +197,10 @@ def _grad_filters(
     groups, filters_per_group = shape[:2]
     total: NDArray[Any] = xp.zeros(shape, dtype=grad.dtype)
     matrices = total.reshape(groups, filters_per_group, -1)
-    for block, window_view in _window_blocks(xp, image, shape, stride, padding, dilation):
+    for block, window_view in _window_blocks(xp, image, total, stride, padding, dilation):
+        if is_depthwise(shape):
+            total[..., 0] += depthwise_filters(xp, window_view, grad[block], shape[:-1])
+            continue
         rows = grad[block].reshape(-1, grad.shape[-1])
         for group in range(groups):
             part = rows[:, group * filters_per_group : (group + 1) * filters_per_group]
@@ -214,8 +222,9 @@ def _grad_image(
     reach = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
     opposite = [(r - before, r - after) for r, (before, after) in zip(reach, padding, strict=True)]
     # With stride 1 the gradient is itself a correlation, of grad with the turned filters: gathering windows is
-    # cheaper than scattering them, unless there are many more filters than channels.
-    gather = math.prod(kernel_size) == 1 or filters_per_group <= 2 * channels_per_group
+    # cheaper than scattering them, unless there are many more filters than channels (or it would not be depthwise).
+    depthwise = is_depthwise(filters.shape)
+    gather = math.prod(kernel_size) == 1 or filters_per_group <= (1 if depthwise else 2 * channels_per_group)
     if max(stride) == 1 and gather:
         turned = xp.flip(filters, axis=tuple(range(2, filters.ndim - 1))).swapaxes(1, -1)
         return _correlate(xp, grad, xp.ascontiguousarray(turned), stride, opposite, dilation)
@@ -223,7 +232,12 @@ def _grad_image(
     matrices = filters.reshape(groups, filters_per_group, -1)
     # What was cropped has no gradient.
     result: NDArray[Any] = (xp.empty if min(map(min, padding)) >= 0 else xp.zeros)(shape, dtype=grad.dtype)
-    for block in _sample_blocks(shape[0], math.prod(grad.shape[1:-1]) * matrices[0, 0].nbytes):
+    for block in _sample_blocks(shape[0], math.prod(grad.shape[1:-1]), filters):
+        if depthwise:
+            sums = xp.zeros((len(grad[block]), *padded, groups), grad.dtype)
+            add_depthwise(xp, sums, grad[block], filters[..., 0], stride, dilation)
+            result[(block, *kept)] = sums[(slice(None), *inside)]
+            continue
         rows = grad[block].reshape(-1, grad.shape[-1])
         for group in range(groups):
             part = rows[:, group * filters_per_group : (group + 1) * filters_per_group]
@@ -237,33 +251,38 @@ def _grad_image(
 def _window_blocks(
     xp: Any,
     image: NDArray[Any],
-    filters_shape: tuple[int, ...],
+    filters: NDArray[Any],
     stride: Sequence[int],
     padding: Padding,
     dilation: Sequence[int],
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Blocks of samples, each with the view (n, *out, *kernel_size, C) of its windows."""
-    kernel_size = filters_shape[2:-1]
+    """Blocks of samples, each with the view (n, *out, *kernel_size, C) of its windows, in the filters' dtype."""
+    kernel_size = filters.shape[2:-1]
     padded, inside, kept = _padded(image.shape[1:-1], padding)
     positions = math.prod(_output_shape(image.shape[1:-1], kernel_size, stride, padding, dilation))
-    for block in _sample_blocks(image.shape[0], positions * math.prod(filters_shape[2:]) * image.dtype.itemsize):
+    for block in _sample_blocks(image.shape[0], positions, filters):
         part = image[block]
         if any(map(any, padding)):
-            part = xp.zeros((part.shape[0], *padded, part.shape[-1]), dtype=part.dtype)
+            part = xp.zeros((part.shape[0], *padded, part.shape[-1]), dtype=filters.dtype)
             part[(slice(None), *inside)] = image[(block, *kept)]
+        part = part.astype(filters.dtype, copy=False)
         yield block, windows(xp, part, kernel_size, stride, dilation)
 
 
 def _matrix(window_view: NDArray[Any], group: int, filters: NDArray[Any]) -> NDArray[Any]:
-    """One group's windows as rows, in the filters' dtype; without a copy where the memory already is that matrix."""
+    """One group's windows as rows; without a copy where the memory already is that matrix."""
     channels = filters.shape[-1]
     part = window_view[..., group * channels : (group + 1) * channels]
-    return part.reshape(-1, math.prod(filters.shape[2:])).astype(filters.dtype, copy=False)
+    return part.reshape(-1, math.prod(filters.shape[2:]))
 
 
-def _sample_blocks(samples: int, sample_bytes: int) -> Iterator[slice]:
-    """Cut the batch so that a block's window matrix stays near ``_BLOCK_BYTES``."""
-    step = max(1, _BLOCK_BYTES // max(1, sample_bytes))
+def _sample_blocks(samples: int, positions: int, filters: NDArray[Any]) -> Iterator[slice]:
+    """Cut the batch so that a block's window matrix, which is that of one group, stays near ``_BLOCK_BYTES``.
+
+    A depthwise layer takes all groups at once.
+    """
+    at_once = filters.shape[0] if is_depthwise(filters.shape) else 1
+    step = max(1, _BLOCK_BYTES // max(1, positions * math.prod(filters.shape[2:]) * filters.dtype.itemsize * at_once))
     for start in range(0, samples, step):
         yield slice(start, min(samples, start + step))
 

@@ -37,9 +37,9 @@ def batch_norm(
     statistics normalise. An empty batch leaves the statistics as they are.
 
     ``sum_over_ranks`` makes one batch of those of all ranks, whatever the size of each. Every rank calls the op, which
-    sums counts and values, then the squared differences from the common mean: two messages of a few numbers per channel,
-    but as exact as one process, and no longer with more ranks. The gradient of x sums once more; those of weight and
-    bias are this rank's part.
+    sums counts and values, then the squared differences from the common mean: two short messages, but as exact as one
+    process, and no longer with more ranks. The gradient of x sums once more; those of weight and bias are this rank's
+    part.
 
     Raises:
         ShapeError: one value per channel has no variance to normalise by, or shapes do not fit.

@@ -65,6 +65,10 @@ CASES = [
         ((2, 4, 3, 4), (4, 1, 3, 3), (4,), attributes(2, stride=2, padding=1, groups=4)),
         ((1, 2, 1, 1), (2, 3, 1, 1), (3,), attributes(2, stride=30, padding=(10, -19))),  # only zeros are left
         ((1, 4, 3), (4, 1, 3), (2,), attributes(1, padding=(-2, 1), groups=2)),
+        ((2, 8, 3, 4), (8, 1, 4, 4), (8,), attributes(2, stride=2, padding=1, groups=8)),  # depthwise
+        ((2, 8, 3, 4), (8, 1, 3, 2), None, attributes(2, padding=(1, 0), groups=8)),
+        ((2, 16, 4), (16, 2, 3), (32,), attributes(1, stride=2, padding=(-1, 0), dilation=2, groups=16)),
+        ((2, 8, 2, 2, 3), (8, 1, 2, 1, 3), (8,), attributes(3, stride=2, groups=8)),
         ((1, 2, 3, 2, 3), (2, 3, 2, 3, 1), (3,), attributes(3, padding=(1, 0))),
         ((1, 2, 2, 3, 2), (2, 1, 2, 2, 3), None, attributes(3, stride=2, padding=1, groups=2)),
         ((0, 3, 4, 3), (3, 4, 3, 3), (4,), attributes(2, padding=1)),

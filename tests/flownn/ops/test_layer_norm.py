@@ -149,10 +149,11 @@ def test_rms_norm_without_eps_takes_pytorchs(dtype: str) -> None:
     np.testing.assert_allclose(y, torch.nn.functional.rms_norm(x, (4,)).double().numpy(), rtol=1e-6)
 
 
-def test_gradients_of_the_parameters_lose_no_digits_over_many_rows() -> None:
+def test_gradients_of_the_parameters_are_summed_in_short_runs() -> None:
     x = np.tile(np.array([0, 1], np.float32), (200_000, 1))
     weight, bias = (wrap(np.ones(2, np.float32), requires_grad=True) for _ in range(2))
     layer_norm(x, weight, bias, normalized_shape=(2,), eps=0.0).backward(np.full(x.shape, 0.1, np.float32))
     expected = float(np.float32(0.1)) * 200_000
-    np.testing.assert_allclose(bias.grad.data, [expected, expected], rtol=3e-7)
-    np.testing.assert_allclose(weight.grad.data, [-expected, expected], rtol=3e-7)
+    bound = 256 * 2.0**-24  # what 256 additions can round by; one running float32 sum would be 1e-4 off
+    np.testing.assert_allclose(bias.grad.data, [expected, expected], rtol=bound)
+    np.testing.assert_allclose(weight.grad.data, [-expected, expected], rtol=bound)
