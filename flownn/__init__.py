@@ -391,17 +391,11 @@ _FUNCTIONAL = (
     "threshold",
 )
 _LAZY |= {name: ("flownn.nn.functional", name) for name in _FUNCTIONAL}
-_SUBMODULES = ("models", "nn", "optim")
-_LAZY = {"load": "serialize", "save": "serialize"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
-    if name == "placement":  # on first use, as all that needs flowdist
-        return importlib.import_module("flowdist.placement").Placement
-    if name == "sbp":
-        return importlib.import_module("flowdist.sbp")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found

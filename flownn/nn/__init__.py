@@ -216,8 +216,6 @@ __all__ = [
 
 # Resolved on first use: what needs `flowdist`, and what needs the image and record libraries.
 _ON_FIRST_USE = {"SyncBatchNorm": "flownn.nn.modules.sync_batchnorm", "parallel": "flownn.nn.parallel"}
-
-# Resolved on first use: `parallel` alone needs flowdist; these and `image` need the image and record libraries.
 _DATA = (
     "COCOReader",
     "CoinFlip",
@@ -230,15 +228,11 @@ _DATA = (
     "OfrecordRawDecoder",
     "OfrecordReader",
 )
-_ON_FIRST_USE |= dict.fromkeys(_DATA, "flownn.nn.modules.data")
+_ON_FIRST_USE |= {"image": "flownn.nn.image"} | dict.fromkeys(_DATA, "flownn.nn.modules.data")
 
 
 def __getattr__(name: str) -> Any:
     if name in _ON_FIRST_USE:
         module = importlib.import_module(_ON_FIRST_USE[name])
         return getattr(module, name, module)
-    if name in ("image", "parallel"):
-        return importlib.import_module(f"flownn.nn.{name}")
-    if name in _DATA:
-        return getattr(importlib.import_module("flownn.nn.modules.data"), name)
     raise AttributeError(f"module 'flownn.nn' has no attribute {name!r}")
