@@ -15,9 +15,7 @@ CONTENTS = ["normal", "large", "kinks", "infinite", "nan"]
 KINKS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 6.0, 20.0, 0.2, -0.2]
 EXTREMES = [np.inf, -np.inf, 0.0, 1e-30, -1e-30, 88.0, -88.0, 1e4, -1e4]
 # PyTorch's vectorised loops and the loops over what is left treat these differently.
-UNSETTLED_NAN_GRADIENT = {
-    *("ReLU6", "SELU", "ELU", "CELU", "Hardswish", "Hardsigmoid", "Hardshrink", "Softshrink", "Hardtanh")
-}
+UNSETTLED_NAN_GRADIENT = set("ReLU6 SELU ELU CELU Hardswish Hardsigmoid Hardshrink Softshrink Hardtanh".split())
 TAKES_INTEGERS = {"ReLU", "ReLU6", "Softsign", "Sigmoid", "Tanh", "Threshold", "Hardtanh"}
 UNSETTLED_INFINITY = {"GELU", "Softsign"}  # inf / inf in some of PyTorch's code, the limit in other
 
@@ -43,12 +41,16 @@ def takes_integers(name: str, c: Values) -> bool:
 
 
 def elementwise(name: str, arguments: Mapping[str, Sequence[Any]], **others: Any) -> Row:
-    """PyTorch has no ``inplace`` for some of these; the result is the same."""
+    """A row whose input is of any shape and has contents that ask for the corners of such functions."""
     accepts = others.pop("accepts", accept_all)
     others["accepts"] = lambda c: accepts(c) and (c.precision != "int64" or takes_integers(name, c))
     contents = [each for each in CONTENTS if each != "infinite" or name not in UNSETTLED_INFINITY]
-    options = {"factors": {"shape": SHAPES, "content": contents}, "inputs": numbers, "reference": reference}
-    options["precisions"] = WITH_INTEGERS
+    options: dict[str, Any] = {
+        "factors": {"shape": SHAPES, "content": contents},
+        "inputs": numbers,
+        "reference": reference,
+        "precisions": WITH_INTEGERS,
+    }
     if name in UNSETTLED_NAN_GRADIENT:
         options["constants"] = lambda c: (0,) if c.content == "nan" else ()
     return row(name, arguments, **{**options, **others})

@@ -114,12 +114,9 @@ BCE_LOGITS = row(
 
 def divergence(c: Values, rng: np.random.Generator) -> list[Any]:
     x, target = log_softmax(rng.standard_normal(c.shapes[0])), rng.uniform(0.05, 1, c.shapes[1])
-    if c.log_target:
-        return [x, np.log(target)]
-    return [
-        x,
-        np.where(rng.uniform(size=target.shape) < 0.3, -target, target) if c.content == "not positive" else target,
-    ]
+    if c.content == "not positive" and not c.log_target:
+        target = np.where(rng.uniform(size=target.shape) < 0.3, -target, target)
+    return [x, np.log(target) if c.log_target else target]
 
 
 def kl_div(torch: Any, case: Case) -> Any:
