@@ -53,15 +53,6 @@ DIFFERENCES = [
             (3, "ConstantPad3d"),
         )
     ),
-    *(
-        Difference(
-            f"AdaptiveAvgPool{n}d",
-            lambda c, n=n: c.output_size is None and len(c.shape) in (n + 1, n + 2) and c.precision != "int64",
-            "accepted",
-            "the text: a size may be None; PyTorch knows that only inside of a tuple",
-        )
-        for n in (1, 2, 3)
-    ),
     Difference(
         "AvgPool1d AvgPool2d AvgPool3d",
         lambda c: c.precision == "int64",
