@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from flownn.errors import ShapeError
+from flownn.errors import DtypeError, ShapeError
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -21,8 +21,11 @@ def axis_of(name: str, ndim: int, dim: int) -> int:
     """One dim as an axis from 0; a 0-dim tensor has the dims 0 and -1 as if it had one.
 
     Raises:
+        DtypeError: ``dim`` is no integer.
         ShapeError: there is no such dim.
     """
+    if not hasattr(dim, "__index__"):
+        raise DtypeError(f"{name}: expected dim as an int, got {dim!r}")
     limit = max(ndim, 1)
     if not -limit <= dim < limit:
         raise ShapeError(f"{name}: expected a dim from {-limit} to {limit - 1}, got {dim}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from flownn import dtypes
@@ -95,13 +96,14 @@ def linear(xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Any:
         raise ShapeError(f"linear: expected (..., in) and (out, in), got {tuple(x.shape)} and {tuple(weight.shape)}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: expected a bias of shape ({weight.shape[0]},), got {tuple(bias.shape)}")
-    rows = x.reshape(-1, x.shape[-1])  # one large product instead of one per leading dim
+    count = math.prod(x.shape[:-1])
+    rows = x.reshape(count, x.shape[-1])  # one large product instead of one per leading dim
     y = _product(rows, weight.T).reshape(*x.shape[:-1], weight.shape[0])
     if bias is not None:
         y += bias
 
     def vjp(g: Array) -> Any:
-        g_rows = g.reshape(-1, g.shape[-1])
+        g_rows = g.reshape(count, g.shape[-1])
         return (
             lambda: _product(g_rows, weight).reshape(x.shape),
             lambda: _product(g_rows.T, rows),
