@@ -26,9 +26,19 @@ from flowdata.errors import ConfigError
 from flowdata.pipeline import LastBatch, Pipeline
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Order, order_from
-from flowdata.stages import STAGES, Stage, decode, draw, geometry, normalize
+from flowdata.stages import STAGES, Stage, affine, augment, color, crop, decode, draw, erase, geometry, normalize
 
-BUILT_IN = (decode, draw, geometry, normalize)  # importing them is what registers their stages
+BUILT_IN = (
+    affine,
+    augment,
+    color,
+    crop,
+    decode,
+    draw,
+    erase,
+    geometry,
+    normalize,
+)  # importing them is what registers their stages
 
 
 class _Section(BaseModel):
