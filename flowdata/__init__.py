@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowdata.batch_transforms import CutMix, MixUp, MixUpOrCutMix, batch_transform
     from flowdata.config import Config, find_config, load_config, validate
     from flowdata.dataset import DatasetInfo, SplitInfo, dataset_of
     from flowdata.errors import ConfigError, DataError, RecordError, StageError, WorkerError
@@ -60,6 +61,7 @@ _HOME = {
     "Config": "flowdata.config",
     "ConfigError": "flowdata.errors",
     "CropMirrorNormalize": "flowdata.stages.normalize",
+    "CutMix": "flowdata.batch_transforms",
     "DataError": "flowdata.errors",
     "DatasetInfo": "flowdata.dataset",
     "Equalize": "flowdata.stages.color",
@@ -69,6 +71,8 @@ _HOME = {
     "Grayscale": "flowdata.stages.color",
     "ImageFiles": "flowdata.sources.images",
     "Loader": "flowdata.loader",
+    "MixUp": "flowdata.batch_transforms",
+    "MixUpOrCutMix": "flowdata.batch_transforms",
     "OFRecordBytesDecoder": "flowdata.stages.decode",
     "OFRecordImageDecoder": "flowdata.stages.decode",
     "OFRecordImageDecoderRandomCrop": "flowdata.stages.decode",
@@ -95,6 +99,7 @@ _HOME = {
     "StageError": "flowdata.errors",
     "TrivialAugment": "flowdata.stages.augment",
     "WorkerError": "flowdata.errors",
+    "batch_transform": "flowdata.batch_transforms",
     "dataset_of": "flowdata.dataset",
     "find_config": "flowdata.config",
     "load_config": "flowdata.config",
@@ -120,6 +125,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "CropMirrorNormalize",
+    "CutMix",
     "DataError",
     "DatasetInfo",
     "Equalize",
@@ -129,6 +135,8 @@ __all__ = [
     "Grayscale",
     "ImageFiles",
     "Loader",
+    "MixUp",
+    "MixUpOrCutMix",
     "OFRecordBytesDecoder",
     "OFRecordImageDecoder",
     "OFRecordImageDecoderRandomCrop",
@@ -155,6 +163,7 @@ __all__ = [
     "StageError",
     "TrivialAugment",
     "WorkerError",
+    "batch_transform",
     "dataset_of",
     "find_config",
     "load_config",

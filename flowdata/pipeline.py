@@ -7,15 +7,16 @@ processes on any number of hosts agree on every batch without talking to each ot
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from flowdata.batch_transforms import BatchTransform, as_batch_transform
 from flowdata.errors import ConfigError, DataError, StageError
-from flowdata.sample import Array, Sample, SampleKey, Specs
+from flowdata.sample import Array, Batch, Sample, SampleKey, Specs
 from flowdata.seeding import NO_STREAM, sample_rng
 from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
@@ -46,6 +47,8 @@ class Pipeline:
         workers: Worker processes of this rank, for the ``process`` executor.
         prefetch_batches: Batches being prepared or waiting at any time, for the ``process`` executor.
         samples_per_message: Samples that a worker takes at a time.
+        batch_transforms: Batch transforms, or callables ``(batch, rng) -> batch``, applied in this order to each
+            shard's part when it is delivered, in the calling process; see :mod:`flowdata.batch_transforms`.
 
     Raises:
         ConfigError: a field is out of range or the stages do not fit together.
@@ -63,9 +66,11 @@ class Pipeline:
     workers: int = 1
     prefetch_batches: int = 4
     samples_per_message: int = 8
+    batch_transforms: Sequence[BatchTransform | Callable[[Batch, np.random.Generator], Batch]] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(as_stage(each) for each in self.stages))
+        object.__setattr__(self, "batch_transforms", tuple(as_batch_transform(each) for each in self.batch_transforms))
         for name, least in {
             "batch_size": 1, "seed": 0, "workers": 1, "prefetch_batches": 1, "samples_per_message": 1,
         }.items():  # fmt: skip
@@ -104,8 +109,41 @@ class Pipeline:
         return {name: arrays[name] for name in self.outputs}
 
     def output_specs(self) -> Specs:
-        """Name to spec of every value in a batch, without the batch axis."""
+        """Name to spec of every value of a sample as the stages leave it."""
         return dict(self._specs)
+
+    @cached_property
+    def _named_transforms(self) -> tuple[tuple[str, BatchTransform], ...]:
+        transforms = tuple(as_batch_transform(each) for each in self.batch_transforms)
+        return tuple(zip(stage_names(transforms), transforms, strict=True))
+
+    def batch_specs(self) -> Specs:
+        """Name to spec of every value in a delivered batch, without the batch axis."""
+        specs = self.output_specs()
+        for name, each in self._named_transforms:
+            try:
+                specs = each.output_spec(specs)
+            except KeyError as error:
+                raise ConfigError(
+                    f"{name}: needs the value {error} in the batch; there is {', '.join(specs)}"
+                ) from None
+        return specs
+
+    def transform(self, batch: Batch) -> Batch:
+        """Take one shard's part of a batch through the batch transforms.
+
+        Raises:
+            StageError: a transform raised; the message names transform and batch.
+        """
+        for name, each in self._named_transforms:
+            try:
+                batch = each(batch, sample_rng(self.seed, batch.epoch, batch.step, f"batch {name}"))
+            except Exception as error:
+                kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
+                wrapped = StageError(f"batch transform {name}, epoch {batch.epoch}, step {batch.step}: {kind}{error}")
+                wrapped.summary_only = getattr(error, "summary_only", False)
+                raise wrapped from error
+        return batch
 
     def process(self, key: SampleKey, rows: Mapping[str, Array] | None = None) -> Sample:
         """Read one record and take it through all stages: the definition of what a sample is.
@@ -166,6 +204,7 @@ class Pipeline:
             self.batch_size,
             self.last_batch,
             self.outputs,
+            [(name, describe(each)) for name, each in self._named_transforms],
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

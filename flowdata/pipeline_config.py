@@ -16,17 +16,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
-from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, create_model
 
+from flowdata.batch_transforms import BATCH_TRANSFORMS
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
 from flowdata.pipeline import LastBatch, Pipeline
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Order, order_from
-from flowdata.stages import STAGES, Stage, affine, augment, color, crop, decode, draw, erase, geometry, normalize
+from flowdata.stages import STAGES, affine, augment, color, crop, decode, draw, erase, geometry, normalize
 
 BUILT_IN = (
     affine,
@@ -89,6 +89,7 @@ class PipelineSection(_Section):
     workers: PositiveInt = 1
     prefetch_batches: PositiveInt = 4
     samples_per_message: PositiveInt = 8
+    batch_transforms: list[Any] = Field(default_factory=list)
 
 
 def load_pipeline(path_or_name: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Pipeline:
@@ -117,7 +118,8 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
         config = Config(dict(config), "pipeline")
     problems: list[str] = []
     section = check(PipelineSection, config, problems)
-    stages = _stages(config, problems)
+    stages = _parts(config, "stages", STAGES, "stage", problems)
+    batch_transforms = _parts(config, "batch_transforms", BATCH_TRANSFORMS, "batch transform", problems)
     if section is None or problems:
         raise ConfigError("\n".join(problems))
     order: Order = order_from(section.order)
@@ -134,54 +136,60 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
             workers=section.workers,
             prefetch_batches=section.prefetch_batches,
             samples_per_message=section.samples_per_message,
+            batch_transforms=batch_transforms,
         )
         pipeline.output_specs()  # do the stages fit together?
     except ConfigError as error:
         raise config.error(str(error), "stages") from None
+    try:
+        pipeline.batch_specs()
+    except ConfigError as error:
+        raise config.error(str(error), "batch_transforms") from None
     return pipeline
 
 
-def _stages(config: Config, problems: list[str]) -> list[Stage]:
-    tree = config.tree.get("stages") if isinstance(config.tree, dict) else None
-    stages = []
+def _parts(config: Config, key: str, known: Mapping[str, type[Any]], what: str, problems: list[str]) -> list[Any]:
+    """The stages, or batch transforms, that a list names."""
+    tree = config.tree.get(key) if isinstance(config.tree, dict) else None
+    parts = []
     for index, item in enumerate(tree if isinstance(tree, list) else []):
         try:
-            name, arguments = _name_and_arguments(item)
-            if name not in STAGES:
-                raise ConfigError(f"unknown stage {name!r}{did_you_mean(name, STAGES)}")
+            name, arguments = _name_and_arguments(item, what)
+            if name not in known:
+                raise ConfigError(f"unknown {what} {name!r}{did_you_mean(name, known)}")
         except ConfigError as error:
-            problems.append(config.message(str(error), "stages", index))
+            problems.append(config.message(str(error), key, index))
             continue
-        keys: tuple[str | int, ...] = ("stages", index) if isinstance(item, str) else ("stages", index, name)
+        keys: tuple[str | int, ...] = (key, index) if isinstance(item, str) else (key, index, name)
         part = Config(arguments, config.file, config.marks, config.path + keys)
-        checked = check(_arguments_model(name), part, problems)
+        checked = check(arguments_model(known[name]), part, problems)
         if checked is None:
             continue
         given = {key: getattr(checked, key) for key in checked.model_fields_set}
         try:
-            stages.append(STAGES[name](**given))
+            parts.append(known[name](**given))
         except ConfigError as error:
             problems.append(part.message(str(error).removeprefix(f"{name}: ")))
-    return stages
+    return parts
 
 
-def _name_and_arguments(item: Any) -> tuple[str, Any]:
+def _name_and_arguments(item: Any, what: str) -> tuple[str, Any]:
     if isinstance(item, str):
         return item, {}
     if isinstance(item, dict) and len(item) == 1:
         [(name, arguments)] = item.items()
         return name, {} if arguments is None else arguments
-    raise ConfigError(f"expected the name of a stage, or one name with its arguments, got {item!r}")
+    raise ConfigError(f"expected the name of a {what}, or one name with its arguments, got {item!r}")
 
 
-@cache
-def _arguments_model(name: str) -> type[BaseModel]:
-    """A model of the fields of a stage, so that its arguments are checked like everything else."""
-    stage = STAGES[name]
-    hints = get_type_hints(stage)
+def arguments_model(cls: type[Any]) -> type[BaseModel]:
+    """A model of the fields of a dataclass, so that its arguments are checked like everything else."""
+    hints = get_type_hints(cls)
     arguments: dict[str, Any] = {}
-    for each in fields(stage):
-        required = each.default is MISSING and each.default_factory is MISSING
-        arguments[each.name] = (hints[each.name], ... if required else None)
-    model: type[BaseModel] = create_model(name, __config__=ConfigDict(extra="forbid"), **arguments)
+    for each in fields(cls):
+        default = each.default
+        if default is MISSING:
+            default = ... if each.default_factory is MISSING else Field(default_factory=each.default_factory)
+        arguments[each.name] = (hints[each.name], default)
+    model: type[BaseModel] = create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **arguments)
     return model

@@ -59,10 +59,10 @@ class Affine:
         _check("affine", self.interpolation, self.fill)
 
     def _shears(self) -> list[tuple[float, float]]:
-        ranges: list[Range] = [self.shear, 0.0] if isinstance(self.shear, (int, float)) else [self.shear[:2], 0.0]
-        if not isinstance(self.shear, (int, float)) and len(self.shear) == 4:
-            ranges[1] = self.shear[2:]
-        return [_angles("affine", "shear", each) for each in ranges]
+        both: list[Range] = [self.shear, 0.0]  # type: ignore[list-item]  # unless there are four
+        if isinstance(self.shear, (tuple, list)) and len(self.shear) == 4:
+            both = [self.shear[:2], self.shear[2:]]
+        return [_angles("affine", "shear", each) for each in both]
 
     def output_spec(self, specs: Specs) -> Specs:
         spec = image_spec("affine", specs, self.image)

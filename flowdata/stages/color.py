@@ -168,6 +168,7 @@ class Maybe(ABC):
         return specs
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        image_of(self._name, sample, self.image)
         if self.draws and rng.random() >= self.probability:
             return sample
         return changed(self._name, sample, self.image, self.change)
