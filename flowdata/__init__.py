@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flowdata.sample import ArraySpec, Batch, Sample, SampleKey
     from flowdata.seeding import sample_rng
     from flowdata.sharding import ShardSpec, split_range, split_sizes
+    from flowdata.sources.function import FunctionSource, as_source
     from flowdata.sources.images import ImageFiles
     from flowdata.sources.ofrecord import OFRecordSource
     from flowdata.sources.order import Buffered, Sequential, Shuffled
@@ -67,6 +68,7 @@ _HOME = {
     "Equalize": "flowdata.stages.color",
     "Feature": "flowdata.records.wire",
     "Flip": "flowdata.stages.crop",
+    "FunctionSource": "flowdata.sources.function",
     "GaussianBlur": "flowdata.stages.color",
     "Grayscale": "flowdata.stages.color",
     "ImageFiles": "flowdata.sources.images",
@@ -99,6 +101,7 @@ _HOME = {
     "StageError": "flowdata.errors",
     "TrivialAugment": "flowdata.stages.augment",
     "WorkerError": "flowdata.errors",
+    "as_source": "flowdata.sources.function",
     "batch_transform": "flowdata.batch_transforms",
     "dataset_of": "flowdata.dataset",
     "find_config": "flowdata.config",
@@ -131,6 +134,7 @@ __all__ = [
     "Equalize",
     "Feature",
     "Flip",
+    "FunctionSource",
     "GaussianBlur",
     "Grayscale",
     "ImageFiles",
@@ -163,6 +167,7 @@ __all__ = [
     "StageError",
     "TrivialAugment",
     "WorkerError",
+    "as_source",
     "batch_transform",
     "dataset_of",
     "find_config",

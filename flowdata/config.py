@@ -12,11 +12,11 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from flowdata.errors import ConfigError
 from flowdata.yaml_reader import KeyPath, dotted_path, parse_yaml
@@ -306,6 +306,19 @@ def check(model: type[_Model], config: Config, problems: list[str]) -> _Model | 
         lines = sorted(found, key=lambda path: position.get(config.path + path, len(order)))
         problems += [config.message(_join(found[path]), *path) for path in lines]
         return None
+
+
+def arguments_model(cls: type[Any]) -> type[BaseModel]:
+    """A model of the fields of a dataclass, so that its arguments are checked like everything else."""
+    hints = get_type_hints(cls)
+    arguments: dict[str, Any] = {}
+    for each in fields(cls):
+        default = each.default
+        if default is MISSING:
+            default = ... if each.default_factory is MISSING else Field(default_factory=each.default_factory)
+        arguments[each.name] = (hints[each.name], default)
+    model: type[BaseModel] = create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **arguments)
+    return model
 
 
 def _explain(model: type[BaseModel], error: Any, path: KeyPath) -> str:

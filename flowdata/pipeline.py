@@ -20,6 +20,7 @@ from flowdata.sample import Array, Batch, Sample, SampleKey, Specs
 from flowdata.seeding import NO_STREAM, sample_rng
 from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
+from flowdata.sources.function import as_source
 from flowdata.sources.order import Indices, Order, Sequential
 from flowdata.stages import Stage, StageFunction, as_stage, describe, stage_names
 
@@ -34,7 +35,8 @@ class Pipeline:
     """Source, order, stages and batches; iterate over it with :meth:`loader`.
 
     Args:
-        source: Where the records come from.
+        source: Where the records come from; also a sequence of mappings from names to arrays, such as a data set of
+            your own with ``__len__`` and ``__getitem__``.
         stages: Stages, or callables ``(sample, rng) -> sample``, applied in this order.
         batch_size: Samples in a *global* batch, over all ranks.
         order: Order of the records within an epoch.
@@ -69,6 +71,7 @@ class Pipeline:
     batch_transforms: Sequence[BatchTransform | Callable[[Batch, np.random.Generator], Batch]] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "source", as_source(self.source))
         object.__setattr__(self, "stages", tuple(as_stage(each) for each in self.stages))
         object.__setattr__(self, "batch_transforms", tuple(as_batch_transform(each) for each in self.batch_transforms))
         for name, least in {

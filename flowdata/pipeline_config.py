@@ -15,18 +15,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from flowdata.batch_transforms import BATCH_TRANSFORMS
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
 from flowdata.pipeline import LastBatch, Pipeline
+from flowdata.sources.base import Source
+from flowdata.sources.function import as_source
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Order, order_from
 from flowdata.stages import STAGES, affine, augment, color, crop, decode, draw, erase, geometry, normalize
+from flowdata.user_code import build, import_module, load
 
 BUILT_IN = (
     affine,
@@ -78,7 +80,8 @@ class PipelineSection(_Section):
     """The keys of a pipeline; they mean what the arguments of :class:`flowdata.pipeline.Pipeline` mean."""
 
     data: DataSection | None = None
-    source: SourceSection
+    imports: list[str] = Field(default_factory=list)
+    source: Any  # SourceSection, or module:Class with its arguments
     stages: list[Any] = Field(default_factory=list)
     batch_size: PositiveInt
     order: Annotated[Any, BeforeValidator(_order)] = "sequential"
@@ -92,24 +95,29 @@ class PipelineSection(_Section):
     batch_transforms: list[Any] = Field(default_factory=list)
 
 
-def load_pipeline(path_or_name: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Pipeline:
+def load_pipeline(
+    path_or_name: str | os.PathLike[str], overrides: Sequence[str] = (), *, allow_imports: bool = False
+) -> Pipeline:
     """The pipeline that a YAML file describes.
 
     Args:
         path_or_name: A file, or the name of a shipped configuration such as ``pipelines/imagenet_train``.
         overrides: ``key.sub=value`` arguments that change or add values, see :func:`flowdata.config.override`.
+        allow_imports: Whether the file may name code of yours: modules in ``imports``, and ``module:Class`` as source,
+            stage or batch transform. Importing a module runs it.
 
     Raises:
         ConfigError: everything that is wrong with it, one line each, with file, line and key path.
     """
-    return pipeline_from(load_config(path_or_name, overrides))
+    return pipeline_from(load_config(path_or_name, overrides), allow_imports=allow_imports)
 
 
-def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
+def pipeline_from(config: Config | Mapping[str, Any], *, allow_imports: bool = False) -> Pipeline:
     """The pipeline that a tree describes, such as a section of a training recipe.
 
     Args:
         config: A section of a loaded configuration, or a plain mapping.
+        allow_imports: See :func:`load_pipeline`.
 
     Raises:
         ConfigError: everything that is wrong with it, one line each.
@@ -117,16 +125,28 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
     if not isinstance(config, Config):
         config = Config(dict(config), "pipeline")
     problems: list[str] = []
+    tree = config.tree if isinstance(config.tree, dict) else {}
+    for index, name in enumerate(tree["imports"] if isinstance(tree.get("imports"), list) else []):
+        try:
+            import_module(str(name), allow_imports)
+        except ConfigError as error:
+            problems.append(config.message(str(error), "imports", index))
+    source = _source(config.section("source"), allow_imports, problems) if "source" in tree else None
     section = check(PipelineSection, config, problems)
-    stages = _parts(config, "stages", STAGES, "stage", problems)
-    batch_transforms = _parts(config, "batch_transforms", BATCH_TRANSFORMS, "batch transform", problems)
-    if section is None or problems:
+    parts = {
+        key: _parts(config, key, known, what, allow_imports, problems)
+        for key, known, what in (
+            ("stages", STAGES, "stage"),
+            ("batch_transforms", BATCH_TRANSFORMS, "batch transform"),
+        )
+    }
+    if section is None or source is None or problems:
         raise ConfigError("\n".join(problems))
     order: Order = order_from(section.order)
     try:
         pipeline = Pipeline(
-            OFRecordSource(**section.source.ofrecord.model_dump()),
-            stages,
+            source,
+            parts["stages"],
             batch_size=section.batch_size,
             order=order,
             seed=section.seed,
@@ -136,7 +156,7 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
             workers=section.workers,
             prefetch_batches=section.prefetch_batches,
             samples_per_message=section.samples_per_message,
-            batch_transforms=batch_transforms,
+            batch_transforms=parts["batch_transforms"],
         )
         pipeline.output_specs()  # do the stages fit together?
     except ConfigError as error:
@@ -148,28 +168,42 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
     return pipeline
 
 
-def _parts(config: Config, key: str, known: Mapping[str, type[Any]], what: str, problems: list[str]) -> list[Any]:
+def _source(config: Config, allow_imports: bool, problems: list[str]) -> Source | None:
+    kinds = (
+        [config.tree] if isinstance(config.tree, str) else list(config.tree) if isinstance(config.tree, dict) else []
+    )
+    if not any(":" in kind for kind in kinds):
+        section = check(SourceSection, config, problems)
+        return None if section is None else OFRecordSource(**section.ofrecord.model_dump())
+    try:
+        name, arguments = _name_and_arguments(config.tree, "source")
+        keys = () if isinstance(config.tree, str) else (name,)
+        place = Config(arguments, config.file, config.marks, config.path + keys)
+        made = build(load(name, allow_imports), name, place, problems, call=True)
+        return None if made is None else as_source(made)
+    except ConfigError as error:
+        problems.append(config.message(str(error)))
+        return None
+
+
+def _parts(
+    config: Config, key: str, known: Mapping[str, type[Any]], what: str, allow_imports: bool, problems: list[str]
+) -> list[Any]:
     """The stages, or batch transforms, that a list names."""
     tree = config.tree.get(key) if isinstance(config.tree, dict) else None
     parts = []
     for index, item in enumerate(tree if isinstance(tree, list) else []):
         try:
             name, arguments = _name_and_arguments(item, what)
-            if name not in known:
+            if ":" not in name and name not in known:
                 raise ConfigError(f"unknown {what} {name!r}{did_you_mean(name, known)}")
+            target = load(name, allow_imports) if ":" in name else known[name]
         except ConfigError as error:
             problems.append(config.message(str(error), key, index))
             continue
         keys: tuple[str | int, ...] = (key, index) if isinstance(item, str) else (key, index, name)
-        part = Config(arguments, config.file, config.marks, config.path + keys)
-        checked = check(arguments_model(known[name]), part, problems)
-        if checked is None:
-            continue
-        given = {key: getattr(checked, key) for key in checked.model_fields_set}
-        try:
-            parts.append(known[name](**given))
-        except ConfigError as error:
-            problems.append(part.message(str(error).removeprefix(f"{name}: ")))
+        place = Config(arguments, config.file, config.marks, config.path + keys)
+        parts.append(build(target, name, place, problems))
     return parts
 
 
@@ -180,16 +214,3 @@ def _name_and_arguments(item: Any, what: str) -> tuple[str, Any]:
         [(name, arguments)] = item.items()
         return name, {} if arguments is None else arguments
     raise ConfigError(f"expected the name of a {what}, or one name with its arguments, got {item!r}")
-
-
-def arguments_model(cls: type[Any]) -> type[BaseModel]:
-    """A model of the fields of a dataclass, so that its arguments are checked like everything else."""
-    hints = get_type_hints(cls)
-    arguments: dict[str, Any] = {}
-    for each in fields(cls):
-        default = each.default
-        if default is MISSING:
-            default = ... if each.default_factory is MISSING else Field(default_factory=each.default_factory)
-        arguments[each.name] = (hints[each.name], default)
-    model: type[BaseModel] = create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **arguments)
-    return model

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -97,5 +98,7 @@ def describe(stage: object) -> str:
 
 def function_name(function: Callable[..., Any]) -> str:
     """``module:name`` of a function, or of the class of another callable."""
+    if isinstance(function, partial):
+        return f"{function_name(function.func)}{function.args}{function.keywords}"
     name = getattr(function, "__qualname__", type(function).__qualname__)
     return f"{getattr(function, '__module__', '')}:{name}"

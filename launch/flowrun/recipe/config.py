@@ -134,7 +134,7 @@ class Recipe:
         config: The recipe.
         source: The tree it was read from, which knows the line of each value.
         classes: Class names by label.
-        allow_imports: Whether ``model.name`` may be ``module:Class``.
+        allow_imports: Whether the recipe may name code of the user's own, as ``module:Class``.
     """
 
     config: RecipeConfig
@@ -150,12 +150,12 @@ class Recipe:
     @cached_property
     def train_pipeline(self) -> Pipeline:
         """The training pipeline."""
-        return pipeline_from(self.source.section("data", "train"))
+        return pipeline_from(self.source.section("data", "train"), allow_imports=self.allow_imports)
 
     @cached_property
     def eval_pipeline(self) -> Pipeline:
         """The evaluation pipeline."""
-        return pipeline_from(self.source.section("data", "eval"))
+        return pipeline_from(self.source.section("data", "eval"), allow_imports=self.allow_imports)
 
     @property
     def dtype(self) -> flow.dtype:
