@@ -186,7 +186,7 @@ def test_what_is_wrong_with_it(write):
 @pytest.mark.parametrize(("source", "message"), [
     ("3", "x.yaml:1: source: expected an object, got 3"),
     ("[ofrecord: {dir: x}]", "x.yaml:1: source: expected an object, got [{'ofrecord': {'dir': 'x'}}]"),
-    ('{"my_code:squares": {length: 1}, "my_code:Numbers": {length: 1}}', "x.yaml:1: source: expected the name of a source"),
+    ('{"my_code:squares": {}, "my_code:Numbers": {}}', "x.yaml:1: source: expected the name of a source, or one"),
     ('"my_code:negate"', "x.yaml:1: source: missing a required argument: 'sample'"),
     ('"my_code:np.pi"', "x.yaml:1: source: expected a class or function, but my_code:np.pi is 3.14"),
 ])  # fmt: skip
