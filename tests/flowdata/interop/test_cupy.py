@@ -39,21 +39,22 @@ class Stream:
         return Event(self, self.launched)
 
     def wait_event(self, event):
-        event.synchronize()
+        self.launch(event.synchronize)  # the stream waits, not the caller
 
     def synchronize(self):
         self.run_until(self.launched)
 
 
 class DeviceArray:
-    def __init__(self, shape, dtype):
-        self.memory = np.full(shape, 113, dtype)
+    def __init__(self, shape, dtype, current):
+        self.memory, self.current = np.full(shape, 113, dtype), current
 
     def set(self, host, stream):
         assert host.base is not None, "only pinned memory is copied without waiting"
         stream.launch(lambda: np.copyto(self.memory, host))
 
     def get(self):
+        self.current.synchronize()
         return self.memory.copy()
 
 
@@ -62,10 +63,10 @@ def late_device():
     current = Stream()
     cupy, cupyx = types.ModuleType("cupy"), types.ModuleType("cupyx")
     cupy.cuda = types.SimpleNamespace(Stream=Stream, get_current_stream=lambda: current)
-    cupy.empty = DeviceArray
+    cupy.empty = lambda shape, dtype: DeviceArray(shape, dtype, current)
 
     def asarray(value):
-        array = DeviceArray(value.shape, value.dtype)
+        array = cupy.empty(value.shape, value.dtype)
         array.memory[...] = value
         return array
 
