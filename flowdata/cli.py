@@ -78,15 +78,38 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _config_show(args: argparse.Namespace) -> int:
-    import yaml
-
     from flowdata.config import interpolate, load_yaml, override
+    from flowdata.resolve import resolve
+    from flowdata.yaml_reader import dump_yaml
 
+    _allow_imports(args)
     config = override(load_yaml(args.config), args.overrides)
-    if args.resolve:
-        config = interpolate(config)
-    print(yaml.safe_dump(config.tree, sort_keys=False, allow_unicode=True), end="")
+    tree = resolve(interpolate(config), allow_imports=args.allow_imports) if args.resolve else config.tree
+    print(dump_yaml(tree), end="")
     return 0
+
+
+def _config_schema(args: argparse.Namespace) -> int:
+    import importlib
+    import json
+
+    from flowdata.schema import pipeline_schema
+    from flowdata.user_code import look_here
+
+    if args.imports:
+        look_here()
+    for name in args.imports:
+        importlib.import_module(name)
+    print(json.dumps(pipeline_schema(), indent=2))
+    return 0
+
+
+def _allow_imports(args: argparse.Namespace) -> None:
+    """Where code of the user's own is allowed, it may lie in the current directory."""
+    if args.allow_imports:
+        from flowdata.user_code import look_here
+
+        look_here()
 
 
 def _quickstart(args: argparse.Namespace) -> int:
@@ -207,7 +230,19 @@ def build_parser() -> argparse.ArgumentParser:
     show = _command(kinds, "show", _config_show, "print a configuration with its overrides")
     show.add_argument("config", metavar="FILE_OR_NAME", help="a YAML file, or a shipped name such as train/digits")
     show.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings to change")
-    show.add_argument("--resolve", action="store_true", help="also replace ${a.b} and ${env:X} by their values")
+    show.add_argument(
+        "--resolve", action="store_true", help="also replace ${a.b} and ${env:X} by their values, and fill in defaults"
+    )
+    _add_allow_imports(show)
+    schema = _command(kinds, "schema", _config_schema, "print a JSON Schema of pipeline files, for editors")
+    schema.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="also with the stages of a module",
+    )
 
     start = _command(commands, "quickstart", _quickstart, "train a small network on handwritten digits on two ranks")
     start.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="more settings for the recipe")
@@ -231,6 +266,12 @@ def _command(
     parser = group.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_allow_imports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-imports", action="store_true", help="let the file import modules: sources and stages as module:Class"
+    )
 
 
 def _add_overwrite(parser: argparse.ArgumentParser) -> None:

@@ -325,10 +325,12 @@ def _explain(model: type[BaseModel], error: Any, path: KeyPath) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key{did_you_mean(str(path[-1]), _keys_at(model, error['loc'][:-1]))}"
     if error["type"] == "missing":
-        return "the key is required"
+        return "the item is required" if path and isinstance(path[-1], int) else "the key is required"
     if error["type"] == "value_error":  # a validator of ours, which says what it got
         return str(error["msg"]).removeprefix("Value error, ")
     text = str(error["msg"]).replace("Input should be", "expected")
+    if error["type"] == "too_long":
+        text = f"expected at most {error['ctx']['max_length']} items"
     found = f"{error['input']!r}"
     return f"{text}, got {found if len(found) < 80 else found[:77] + '...'}"
 
@@ -349,7 +351,10 @@ def _tree_path(tree: Any, location: Sequence[str | int], missing: bool) -> KeyPa
     """The keys of an error's location that exist in the tree, without pydantic's names for union members."""
     path: KeyPath = ()
     for number, key in enumerate(location):
-        inside = key in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(key, int)
+        if isinstance(tree, dict):
+            inside = key in tree
+        else:
+            inside = isinstance(tree, list) and isinstance(key, int) and key < len(tree)
         if inside:
             tree = tree[key]
             path = (*path, key)
