@@ -112,6 +112,15 @@ def _allow_imports(args: argparse.Namespace) -> None:
         look_here()
 
 
+def _diff(args: argparse.Namespace) -> int:
+    from flowdata.pipeline_config import load_pipeline
+    from flowdata.tools.diff import diff
+
+    _allow_imports(args)
+    left, right = (load_pipeline(each, allow_imports=args.allow_imports) for each in (args.first, args.second))
+    return diff(left, right, args.images, count=args.count, tolerance=args.tolerance, out=args.out)
+
+
 def _quickstart(args: argparse.Namespace) -> int:
     from flowdata.tools.quickstart import quickstart
 
@@ -159,6 +168,13 @@ def _quality(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 100:
         raise argparse.ArgumentTypeError(f"expected a JPEG quality from 1 to 100, got {value}")
+    return value
+
+
+def _tolerance(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number >= 0, got {text}")
     return value
 
 
@@ -243,6 +259,17 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MODULE",
         help="also with the stages of a module",
     )
+
+    compare = _command(commands, "diff", _diff, "run two pipelines on the same pictures and show where pixels differ")
+    compare.add_argument("first", metavar="FILE_OR_NAME", help="a pipeline")
+    compare.add_argument("second", metavar="FILE_OR_NAME", help="another")
+    compare.add_argument("--images", type=Path, required=True, metavar="DIR", help="directory of JPEG or PNG files")
+    compare.add_argument("--count", type=_int_from(1), default=16, help="pictures to take, by path (%(default)s)")
+    compare.add_argument(
+        "--tolerance", type=_tolerance, default=0.0, help="largest difference that counts as none (%(default)s)"
+    )
+    compare.add_argument("--out", type=Path, default=None, metavar="PNG", help="draw the worst samples into this file")
+    _add_allow_imports(compare)
 
     start = _command(commands, "quickstart", _quickstart, "train a small network on handwritten digits on two ranks")
     start.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="more settings for the recipe")
