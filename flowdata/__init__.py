@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowdata.audit import Audit
     from flowdata.batch_transforms import CutMix, MixUp, MixUpOrCutMix, batch_transform
     from flowdata.config import Config, find_config, load_config, validate
     from flowdata.dataset import DatasetInfo, SplitInfo, dataset_of
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Affine": "flowdata.stages.affine",
     "ArraySpec": "flowdata.sample",
+    "Audit": "flowdata.audit",
     "AutoContrast": "flowdata.stages.color",
     "Batch": "flowdata.sample",
     "Buffered": "flowdata.sources.order",
@@ -119,6 +121,7 @@ _HOME = {
 __all__ = [
     "Affine",
     "ArraySpec",
+    "Audit",
     "AutoContrast",
     "Batch",
     "Buffered",
