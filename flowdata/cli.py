@@ -90,14 +90,18 @@ def _config_show(args: argparse.Namespace) -> int:
 
 
 def _config_schema(args: argparse.Namespace) -> int:
+    if args.kind == "recipe":  # in a process of its own: nothing here knows the trainer
+        import subprocess
+
+        return subprocess.run([sys.executable, "-m", "flowrun.recipe.schema", *args.imports], check=False).returncode
+
     import importlib
     import json
 
     from flowdata.schema import pipeline_schema
     from flowdata.user_code import look_here
 
-    if args.imports:
-        look_here()
+    look_here()
     for name in args.imports:
         importlib.import_module(name)
     print(json.dumps(pipeline_schema(), indent=2))
@@ -250,7 +254,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--resolve", action="store_true", help="also replace ${a.b} and ${env:X} by their values, and fill in defaults"
     )
     _add_allow_imports(show)
-    schema = _command(kinds, "schema", _config_schema, "print a JSON Schema of pipeline files, for editors")
+    schema = _command(kinds, "schema", _config_schema, "print a JSON Schema of pipelines or recipes, for editors")
+    schema.add_argument(
+        "kind", nargs="?", choices=("pipeline", "recipe"), default="pipeline", help="of which files (%(default)s)"
+    )
     schema.add_argument(
         "--import",
         dest="imports",

@@ -17,7 +17,7 @@ from flowdata.stages import STAGES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _IMPORTED = r"^[\w.]+:[\w.]+$"  # module:Class
-_REFERENCE = {"$ref": "#/$defs/Reference"}
+REFERENCE = {"$ref": "#/$defs/Reference"}
 
 
 def pipeline_schema() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def pipeline_schema() -> dict[str, Any]:
         own = definitions[_defined(found, models[name])]
         _describe(own, cls)
     for each in definitions.values():
-        each["properties"] = {name: _or_reference(value) for name, value in each["properties"].items()}
+        each["properties"] = {name: or_reference(value) for name, value in each["properties"].items()}
     definitions["Reference"] = {
         "title": "Reference",
         "description": "The value of another key, ${a.b}, or of an environment variable, ${env:X}.",
@@ -46,24 +46,24 @@ def pipeline_schema() -> dict[str, Any]:
     _describe(section, Pipeline)
     properties = section["properties"]
     source = definitions.pop(_defined(found, SourceSection))
-    properties["source"] |= {"anyOf": [_one_of_many(source["properties"]), _imported(), _REFERENCE]}
+    properties["source"] |= {"anyOf": [_one_of_many(source["properties"]), _imported(), REFERENCE]}
     properties["order"] |= {
         "anyOf": [
             {"enum": ["sequential", "shuffled"]},
             {
                 "type": "object",
-                "properties": {"buffered": _or_reference({"type": "integer", "minimum": 1})},
+                "properties": {"buffered": or_reference({"type": "integer", "minimum": 1})},
                 "required": ["buffered"],
                 "additionalProperties": False,
             },
-            _REFERENCE,
+            REFERENCE,
         ]
     }
     for key, known in (("stages", STAGES), ("batch_transforms", BATCH_TRANSFORMS)):
         arguments = {name: {"$ref": f"#/$defs/{_defined(found, models[name])}"} for name in known}
         alone = [name for name in known if not definitions[_defined(found, models[name])].get("required")]
-        items = {"anyOf": [{"enum": alone}, _imported(), _one_of_many(arguments), _REFERENCE]}
-        properties[key] |= {"anyOf": [{"type": "array", "items": items}, _REFERENCE]}
+        items = {"anyOf": [{"enum": alone}, _imported(), _one_of_many(arguments), REFERENCE]}
+        properties[key] |= {"anyOf": [{"type": "array", "items": items}, REFERENCE]}
         properties[key].pop("type", None)
         properties[key].pop("items", None)
     return {
@@ -88,30 +88,30 @@ def _one_of_many(arguments: dict[str, Any]) -> dict[str, Any]:
     """One name with its arguments; nothing after the colon means no arguments."""
     return {
         "type": "object",
-        "properties": {name: {"anyOf": [schema, {"type": "null"}, _REFERENCE]} for name, schema in arguments.items()},
-        "patternProperties": {_IMPORTED: {"anyOf": [{"type": ["object", "null"]}, _REFERENCE]}},
+        "properties": {name: {"anyOf": [schema, {"type": "null"}, REFERENCE]} for name, schema in arguments.items()},
+        "patternProperties": {_IMPORTED: {"anyOf": [{"type": ["object", "null"]}, REFERENCE]}},
         "additionalProperties": False,
         "minProperties": 1,
         "maxProperties": 1,
     }
 
 
-def _or_reference(schema: dict[str, Any]) -> dict[str, Any]:
+def or_reference(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema, in which ``${...}`` may stand for any value that is no text anyway."""
     schema = _inside(schema)
     about = {key: schema.pop(key) for key in ("title", "description", "default") if key in schema}
     if schema in ({}, {"type": "string"}):
         return about | schema
-    return about | {"anyOf": [*(schema.get("anyOf") or [schema]), _REFERENCE]}
+    return about | {"anyOf": [*(schema.get("anyOf") or [schema]), REFERENCE]}
 
 
 def _inside(schema: dict[str, Any]) -> dict[str, Any]:
     """The same for what the values of a schema hold."""
     changed = dict(schema)
     if isinstance(schema.get("items"), dict):
-        changed["items"] = _or_reference(schema["items"])
+        changed["items"] = or_reference(schema["items"])
     if "prefixItems" in schema:
-        changed["prefixItems"] = [_or_reference(each) for each in schema["prefixItems"]]
+        changed["prefixItems"] = [or_reference(each) for each in schema["prefixItems"]]
     if "anyOf" in schema:
         changed["anyOf"] = [_inside(each) for each in schema["anyOf"]]
     return changed
