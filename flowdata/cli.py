@@ -79,12 +79,15 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def _config_show(args: argparse.Namespace) -> int:
     from flowdata.config import interpolate, load_yaml, override
-    from flowdata.resolve import resolve
     from flowdata.yaml_reader import dump_yaml
 
-    _allow_imports(args)
     config = override(load_yaml(args.config), args.overrides)
-    tree = resolve(interpolate(config), allow_imports=args.allow_imports) if args.resolve else config.tree
+    tree = config.tree
+    if args.resolve:
+        from flowdata.resolve import resolve
+
+        _allow_imports(args)
+        tree = resolve(interpolate(config), allow_imports=args.allow_imports)
     print(dump_yaml(tree), end="")
     return 0
 

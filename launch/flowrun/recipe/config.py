@@ -154,8 +154,16 @@ class Recipe:
 
     @cached_property
     def eval_pipeline(self) -> Pipeline:
-        """The evaluation pipeline."""
-        return pipeline_from(self.source.section("data", "eval"), allow_imports=self.allow_imports)
+        """The evaluation pipeline.
+
+        Raises:
+            ConfigError: its labels are shares of classes, as after MixUp, which no prediction equals.
+        """
+        pipeline = pipeline_from(self.source.section("data", "eval"), allow_imports=self.allow_imports)
+        label = pipeline.batch_specs().get("label")
+        if label is not None and label.shape != ():
+            raise self.source.error(f"evaluation needs one class per picture, got labels {label}", "data", "eval")
+        return pipeline
 
     @property
     def dtype(self) -> flow.dtype:
