@@ -45,12 +45,12 @@ class Pipeline:
             around to the epoch's first samples to fill it.
         outputs: Names that reach the batch; by default all arrays that the last stage leaves (a parsed record is
             no array).
+        batch_transforms: Batch transforms, or callables ``(batch, rng) -> batch``, applied in this order to each
+            shard's part when it is delivered, in the calling process; see :mod:`flowdata.batch_transforms`.
         executor: ``serial`` (in the calling process) or ``process`` (worker processes).
         workers: Worker processes of this rank, for the ``process`` executor.
         prefetch_batches: Batches being prepared or waiting at any time, for the ``process`` executor.
         samples_per_message: Samples that a worker takes at a time.
-        batch_transforms: Batch transforms, or callables ``(batch, rng) -> batch``, applied in this order to each
-            shard's part when it is delivered, in the calling process; see :mod:`flowdata.batch_transforms`.
 
     Raises:
         ConfigError: a field is out of range or the stages do not fit together.
@@ -64,11 +64,11 @@ class Pipeline:
     seed: int = 0
     last_batch: LastBatch = "keep"
     outputs: tuple[str, ...] | None = None
+    batch_transforms: Sequence[BatchTransform | Callable[[Batch, np.random.Generator], Batch]] = ()
     executor: Literal["serial", "process"] = "serial"
     workers: int = 1
     prefetch_batches: int = 4
     samples_per_message: int = 8
-    batch_transforms: Sequence[BatchTransform | Callable[[Batch, np.random.Generator], Batch]] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", as_source(self.source))

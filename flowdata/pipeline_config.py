@@ -83,6 +83,7 @@ class PipelineSection(_Section):
     imports: list[str] = Field(default_factory=list)
     source: Any  # SourceSection, or module:Class with its arguments
     stages: list[Any] = Field(default_factory=list)
+    batch_transforms: list[Any] = Field(default_factory=list)
     batch_size: PositiveInt
     order: Annotated[Any, BeforeValidator(_order)] = "sequential"
     seed: NonNegativeInt = 0
@@ -92,7 +93,6 @@ class PipelineSection(_Section):
     workers: PositiveInt = 1
     prefetch_batches: PositiveInt = 4
     samples_per_message: PositiveInt = 8
-    batch_transforms: list[Any] = Field(default_factory=list)
 
 
 def load_pipeline(
@@ -147,6 +147,7 @@ def pipeline_from(config: Config | Mapping[str, Any], *, allow_imports: bool = F
         pipeline = Pipeline(
             source,
             parts["stages"],
+            batch_transforms=parts["batch_transforms"],
             batch_size=section.batch_size,
             order=order,
             seed=section.seed,
@@ -156,7 +157,6 @@ def pipeline_from(config: Config | Mapping[str, Any], *, allow_imports: bool = F
             workers=section.workers,
             prefetch_batches=section.prefetch_batches,
             samples_per_message=section.samples_per_message,
-            batch_transforms=parts["batch_transforms"],
         )
         pipeline.output_specs()  # do the stages fit together?
     except ConfigError as error:
