@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flowdata.errors import DataError
+from flowdata.errors import ConfigError, DataError
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -81,6 +81,8 @@ def _config_show(args: argparse.Namespace) -> int:
     from flowdata.config import interpolate, load_yaml, override
     from flowdata.yaml_reader import dump_yaml
 
+    if args.allow_imports and not args.resolve:
+        raise ConfigError("--allow-imports goes with --resolve: without it nothing is imported")
     config = override(load_yaml(args.config), args.overrides)
     tree = config.tree
     if args.resolve:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from flowdata.batch_transforms import BatchFunction
 from flowdata.config import Config, validate
 from flowdata.pipeline_config import PipelineSection, SourceSection, pipeline_from
+from flowdata.stages import FunctionStage
 
 
 def resolve(config: Config, *, allow_imports: bool = False) -> Any:
@@ -42,10 +44,10 @@ def _with_arguments(items: Sequence[Any], parts: Sequence[Any]) -> list[Any]:
     resolved = []
     for item, part in zip(items, parts, strict=True):
         name = item if isinstance(item, str) else next(iter(item))
-        known = is_dataclass(part) and type(part).__name__ not in ("FunctionStage", "BatchFunction")
-        arguments = {each.name: _plain(getattr(part, each.name)) for each in fields(part)} if known else {}
-        if not known and not isinstance(item, str):
-            arguments = item[name] or {}
+        if is_dataclass(part) and not isinstance(part, (FunctionStage, BatchFunction)):
+            arguments = {each.name: _plain(getattr(part, each.name)) for each in fields(part)}
+        else:  # only its maker knows what it would have got by default
+            arguments = {} if isinstance(item, str) else item[name]
         resolved.append({name: arguments} if arguments else name)
     return resolved
 

@@ -64,8 +64,6 @@ def pipeline_schema() -> dict[str, Any]:
         alone = [name for name in known if not definitions[_defined(found, models[name])].get("required")]
         items = {"anyOf": [{"enum": alone}, _imported(), _one_of_many(arguments), REFERENCE]}
         properties[key] |= {"anyOf": [{"type": "array", "items": items}, REFERENCE]}
-        properties[key].pop("type", None)
-        properties[key].pop("items", None)
     return {
         "$schema": DIALECT,
         "title": "flowdata pipeline",

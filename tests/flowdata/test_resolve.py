@@ -62,6 +62,8 @@ def test_every_default_is_filled_in(tmp_path, capsys, monkeypatch):
     (tmp_path / "x.yaml").write_text(text)
     assert main(["config", "show", "x.yaml", "--resolve"]) == 2
     assert "add --allow-imports" in capsys.readouterr().err
+    assert main(["config", "show", "x.yaml", "--allow-imports"]) == 2
+    assert "--allow-imports goes with --resolve" in capsys.readouterr().err
     tree = yaml.safe_load(resolved(capsys, "x.yaml", "--allow-imports"))
     assert tree["last_batch"] == "keep"
     assert tree["workers"] == 1
