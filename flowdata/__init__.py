@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowdata.audit import Audit
-    from flowdata.batch_transforms import CutMix, MixUp, MixUpOrCutMix, batch_transform
+    from flowdata.batch_transforms import batch_transform
     from flowdata.config import Config, find_config, load_config, validate
     from flowdata.dataset import DatasetInfo, SplitInfo, dataset_of
     from flowdata.errors import ConfigError, DataError, RecordError, StageError, WorkerError
     from flowdata.loader import Loader
+    from flowdata.mixing import CutMix, MixUp, MixUpOrCutMix
     from flowdata.pipeline import Pipeline
     from flowdata.pipeline_config import load_pipeline, pipeline_from
     from flowdata.records.wire import Feature
@@ -64,7 +65,7 @@ _HOME = {
     "Config": "flowdata.config",
     "ConfigError": "flowdata.errors",
     "CropMirrorNormalize": "flowdata.stages.normalize",
-    "CutMix": "flowdata.batch_transforms",
+    "CutMix": "flowdata.mixing",
     "DataError": "flowdata.errors",
     "DatasetInfo": "flowdata.dataset",
     "Equalize": "flowdata.stages.color",
@@ -75,8 +76,8 @@ _HOME = {
     "Grayscale": "flowdata.stages.color",
     "ImageFiles": "flowdata.sources.images",
     "Loader": "flowdata.loader",
-    "MixUp": "flowdata.batch_transforms",
-    "MixUpOrCutMix": "flowdata.batch_transforms",
+    "MixUp": "flowdata.mixing",
+    "MixUpOrCutMix": "flowdata.mixing",
     "OFRecordBytesDecoder": "flowdata.stages.decode",
     "OFRecordImageDecoder": "flowdata.stages.decode",
     "OFRecordImageDecoderRandomCrop": "flowdata.stages.decode",

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt
 
+from flowdata import mixing
 from flowdata.batch_transforms import BATCH_TRANSFORMS
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
@@ -39,8 +40,9 @@ BUILT_IN = (
     draw,
     erase,
     geometry,
+    mixing,
     normalize,
-)  # importing them is what registers their stages
+)  # importing them is what registers what they hold
 
 
 class _Section(BaseModel):

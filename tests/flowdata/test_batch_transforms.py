@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flowdata.batch_transforms import CutMix, MixUp, MixUpOrCutMix
 from flowdata.errors import ConfigError, StageError
+from flowdata.mixing import CutMix, MixUp, MixUpOrCutMix
 from flowdata.pipeline import Pipeline
 from flowdata.pipeline_config import pipeline_from
 from flowdata.sample import ArraySpec, Batch

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from flowdata import codec
-from flowdata.batch_transforms import MixUp
 from flowdata.cli import main
+from flowdata.mixing import MixUp
 from flowdata.pipeline_config import load_pipeline
 from flowdata.tools.diff import Difference, as_picture, compare, distances, drawn
 from tests.helpers.records import picture
