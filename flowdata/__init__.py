@@ -9,10 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowdata.audit import Audit
+    from flowdata.batch_transforms import batch_transform
     from flowdata.config import Config, find_config, load_config, validate
     from flowdata.dataset import DatasetInfo, SplitInfo, dataset_of
     from flowdata.errors import ConfigError, DataError, RecordError, StageError, WorkerError
     from flowdata.loader import Loader
+    from flowdata.mixing import CutMix, MixUp, MixUpOrCutMix
     from flowdata.pipeline import Pipeline
     from flowdata.pipeline_config import load_pipeline, pipeline_from
     from flowdata.records.wire import Feature
@@ -21,10 +24,24 @@ if TYPE_CHECKING:
     from flowdata.seeding import sample_rng
     from flowdata.sharding import ShardSpec, split_range, split_sizes
     from flowdata.sources.coco import COCOSource
+    from flowdata.sources.function import FunctionSource, as_source
     from flowdata.sources.images import ImageFiles
     from flowdata.sources.ofrecord import OFRecordSource
     from flowdata.sources.order import Buffered, Sequential, Shuffled
     from flowdata.stages import stage
+    from flowdata.stages.affine import Affine, Rotate
+    from flowdata.stages.augment import RandAugment, TrivialAugment
+    from flowdata.stages.color import (
+        AutoContrast,
+        ColorJitter,
+        Equalize,
+        GaussianBlur,
+        Grayscale,
+        Posterize,
+        Sharpness,
+        Solarize,
+    )
+    from flowdata.stages.crop import CenterCrop, Flip, Pad, RandomCrop
     from flowdata.stages.decode import (
         ImageDecoder,
         OFRecordBytesDecoder,
@@ -33,41 +50,66 @@ if TYPE_CHECKING:
         OFRecordRawDecoder,
     )
     from flowdata.stages.draw import CoinFlip
+    from flowdata.stages.erase import RandomErasing
     from flowdata.stages.geometry import Resize
     from flowdata.stages.normalize import CropMirrorNormalize
 
 _HOME = {
+    "Affine": "flowdata.stages.affine",
     "ArraySpec": "flowdata.sample",
+    "Audit": "flowdata.audit",
+    "AutoContrast": "flowdata.stages.color",
     "Batch": "flowdata.sample",
     "Buffered": "flowdata.sources.order",
     "COCOSource": "flowdata.sources.coco",
+    "CenterCrop": "flowdata.stages.crop",
     "CoinFlip": "flowdata.stages.draw",
+    "ColorJitter": "flowdata.stages.color",
     "Config": "flowdata.config",
     "ConfigError": "flowdata.errors",
     "CropMirrorNormalize": "flowdata.stages.normalize",
+    "CutMix": "flowdata.mixing",
     "DataError": "flowdata.errors",
     "DatasetInfo": "flowdata.dataset",
+    "Equalize": "flowdata.stages.color",
     "Feature": "flowdata.records.wire",
     "ImageDecoder": "flowdata.stages.decode",
+    "Flip": "flowdata.stages.crop",
+    "FunctionSource": "flowdata.sources.function",
+    "GaussianBlur": "flowdata.stages.color",
+    "Grayscale": "flowdata.stages.color",
     "ImageFiles": "flowdata.sources.images",
     "Loader": "flowdata.loader",
+    "MixUp": "flowdata.mixing",
+    "MixUpOrCutMix": "flowdata.mixing",
     "OFRecordBytesDecoder": "flowdata.stages.decode",
     "OFRecordImageDecoder": "flowdata.stages.decode",
     "OFRecordImageDecoderRandomCrop": "flowdata.stages.decode",
     "OFRecordRawDecoder": "flowdata.stages.decode",
     "OFRecordSource": "flowdata.sources.ofrecord",
+    "Pad": "flowdata.stages.crop",
     "PartWriter": "flowdata.records.writer",
     "Pipeline": "flowdata.pipeline",
+    "Posterize": "flowdata.stages.color",
+    "RandAugment": "flowdata.stages.augment",
+    "RandomCrop": "flowdata.stages.crop",
+    "RandomErasing": "flowdata.stages.erase",
     "RecordError": "flowdata.errors",
     "Resize": "flowdata.stages.geometry",
+    "Rotate": "flowdata.stages.affine",
     "Sample": "flowdata.sample",
     "SampleKey": "flowdata.sample",
     "Sequential": "flowdata.sources.order",
     "ShardSpec": "flowdata.sharding",
+    "Sharpness": "flowdata.stages.color",
     "Shuffled": "flowdata.sources.order",
+    "Solarize": "flowdata.stages.color",
     "SplitInfo": "flowdata.dataset",
     "StageError": "flowdata.errors",
+    "TrivialAugment": "flowdata.stages.augment",
     "WorkerError": "flowdata.errors",
+    "as_source": "flowdata.sources.function",
+    "batch_transform": "flowdata.batch_transforms",
     "dataset_of": "flowdata.dataset",
     "find_config": "flowdata.config",
     "load_config": "flowdata.config",
@@ -82,37 +124,61 @@ _HOME = {
 }
 
 __all__ = [
+    "Affine",
     "ArraySpec",
+    "Audit",
+    "AutoContrast",
     "Batch",
     "Buffered",
     "COCOSource",
+    "CenterCrop",
     "CoinFlip",
+    "ColorJitter",
     "Config",
     "ConfigError",
     "CropMirrorNormalize",
+    "CutMix",
     "DataError",
     "DatasetInfo",
+    "Equalize",
     "Feature",
+    "Flip",
+    "FunctionSource",
+    "GaussianBlur",
+    "Grayscale",
     "ImageDecoder",
     "ImageFiles",
     "Loader",
+    "MixUp",
+    "MixUpOrCutMix",
     "OFRecordBytesDecoder",
     "OFRecordImageDecoder",
     "OFRecordImageDecoderRandomCrop",
     "OFRecordRawDecoder",
     "OFRecordSource",
+    "Pad",
     "PartWriter",
     "Pipeline",
+    "Posterize",
+    "RandAugment",
+    "RandomCrop",
+    "RandomErasing",
     "RecordError",
     "Resize",
+    "Rotate",
     "Sample",
     "SampleKey",
     "Sequential",
     "ShardSpec",
+    "Sharpness",
     "Shuffled",
+    "Solarize",
     "SplitInfo",
     "StageError",
+    "TrivialAugment",
     "WorkerError",
+    "as_source",
+    "batch_transform",
     "dataset_of",
     "find_config",
     "load_config",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flowdata.errors import DataError
+from flowdata.errors import ConfigError, DataError
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -78,15 +78,56 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _config_show(args: argparse.Namespace) -> int:
-    import yaml
-
     from flowdata.config import interpolate, load_yaml, override
+    from flowdata.yaml_reader import dump_yaml
 
+    if args.allow_imports and not args.resolve:
+        raise ConfigError("--allow-imports goes with --resolve: without it nothing is imported")
     config = override(load_yaml(args.config), args.overrides)
+    tree = config.tree
     if args.resolve:
-        config = interpolate(config)
-    print(yaml.safe_dump(config.tree, sort_keys=False, allow_unicode=True), end="")
+        from flowdata.resolve import resolve
+
+        _allow_imports(args)
+        tree = resolve(interpolate(config), allow_imports=args.allow_imports)
+    print(dump_yaml(tree), end="")
     return 0
+
+
+def _config_schema(args: argparse.Namespace) -> int:
+    if args.kind == "recipe":  # in a process of its own: nothing here knows the trainer
+        import subprocess
+
+        return subprocess.run([sys.executable, "-m", "flowrun.recipe.schema", *args.imports], check=False).returncode
+
+    import importlib
+    import json
+
+    from flowdata.schema import pipeline_schema
+    from flowdata.user_code import look_here
+
+    look_here()
+    for name in args.imports:
+        importlib.import_module(name)
+    print(json.dumps(pipeline_schema(), indent=2))
+    return 0
+
+
+def _allow_imports(args: argparse.Namespace) -> None:
+    """Where code of the user's own is allowed, it may lie in the current directory."""
+    if args.allow_imports:
+        from flowdata.user_code import look_here
+
+        look_here()
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from flowdata.pipeline_config import load_pipeline
+    from flowdata.tools.diff import diff
+
+    _allow_imports(args)
+    left, right = (load_pipeline(each, allow_imports=args.allow_imports) for each in (args.first, args.second))
+    return diff(left, right, args.images, count=args.count, tolerance=args.tolerance, out=args.out)
 
 
 def _quickstart(args: argparse.Namespace) -> int:
@@ -136,6 +177,13 @@ def _quality(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 100:
         raise argparse.ArgumentTypeError(f"expected a JPEG quality from 1 to 100, got {value}")
+    return value
+
+
+def _tolerance(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number >= 0, got {text}")
     return value
 
 
@@ -207,7 +255,33 @@ def build_parser() -> argparse.ArgumentParser:
     show = _command(kinds, "show", _config_show, "print a configuration with its overrides")
     show.add_argument("config", metavar="FILE_OR_NAME", help="a YAML file, or a shipped name such as train/digits")
     show.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings to change")
-    show.add_argument("--resolve", action="store_true", help="also replace ${a.b} and ${env:X} by their values")
+    show.add_argument(
+        "--resolve", action="store_true", help="also replace ${a.b} and ${env:X} by their values, and fill in defaults"
+    )
+    _add_allow_imports(show)
+    schema = _command(kinds, "schema", _config_schema, "print a JSON Schema of pipelines or recipes, for editors")
+    schema.add_argument(
+        "kind", nargs="?", choices=("pipeline", "recipe"), default="pipeline", help="of which files (%(default)s)"
+    )
+    schema.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="also with the stages of a module",
+    )
+
+    compare = _command(commands, "diff", _diff, "run two pipelines on the same pictures and show where pixels differ")
+    compare.add_argument("first", metavar="FILE_OR_NAME", help="a pipeline")
+    compare.add_argument("second", metavar="FILE_OR_NAME", help="another")
+    compare.add_argument("--images", type=Path, required=True, metavar="DIR", help="directory of JPEG or PNG files")
+    compare.add_argument("--count", type=_int_from(1), default=16, help="pictures to take, by path (%(default)s)")
+    compare.add_argument(
+        "--tolerance", type=_tolerance, default=0.0, help="largest difference that counts as none (%(default)s)"
+    )
+    compare.add_argument("--out", type=Path, default=None, metavar="PNG", help="draw the worst samples into this file")
+    _add_allow_imports(compare)
 
     start = _command(commands, "quickstart", _quickstart, "train a small network on handwritten digits on two ranks")
     start.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="more settings for the recipe")
@@ -231,6 +305,12 @@ def _command(
     parser = group.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_allow_imports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-imports", action="store_true", help="let the file import modules: sources and stages as module:Class"
+    )
 
 
 def _add_overwrite(parser: argparse.ArgumentParser) -> None:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from flowdata.batch_transforms import BatchTransform, as_batch_transform
 from flowdata.errors import ConfigError, DataError, StageError
 from flowdata.failures import OnError
-from flowdata.sample import Array, Sample, SampleKey, Specs
+from flowdata.sample import Array, Batch, Sample, SampleKey, Specs
 from flowdata.seeding import NO_STREAM, sample_rng
 from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
+from flowdata.sources.function import as_source
 from flowdata.sources.order import Indices, Order, Sequential
 from flowdata.stages import Stage, StageFunction, as_stage, describe, stage_names
 
@@ -35,7 +37,8 @@ class Pipeline:
     """Source, order, stages and batches; iterate over it with :meth:`loader`.
 
     Args:
-        source: Where the records come from.
+        source: Where the records come from; also a sequence of mappings from names to arrays, such as a data set of
+            your own with ``__len__`` and ``__getitem__``.
         stages: Stages, or callables ``(sample, rng) -> sample``, applied in this order.
         batch_size: Samples in a *global* batch, over all ranks.
         order: Order of the records within an epoch.
@@ -44,6 +47,8 @@ class Pipeline:
             around to the epoch's first samples to fill it.
         outputs: Names that reach the batch; by default all arrays that the last stage leaves (a parsed record is
             no array).
+        batch_transforms: Batch transforms, or callables ``(batch, rng) -> batch``, applied in this order to each
+            shard's part when it is delivered, in the calling process; see :mod:`flowdata.batch_transforms`.
         executor: ``serial`` (in the calling process) or ``process`` (worker processes).
         workers: Worker processes of this rank, for the ``process`` executor.
         prefetch_batches: Batches being prepared or waiting at any time, for the ``process`` executor.
@@ -70,6 +75,7 @@ class Pipeline:
     seed: int = 0
     last_batch: LastBatch = "keep"
     outputs: tuple[str, ...] | None = None
+    batch_transforms: Sequence[BatchTransform | Callable[[Batch, np.random.Generator], Batch]] = ()
     executor: Literal["serial", "process"] = "serial"
     workers: int = 1
     prefetch_batches: int = 4
@@ -81,7 +87,9 @@ class Pipeline:
     max_bad_fraction: float = 0.05
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "source", as_source(self.source))
         object.__setattr__(self, "stages", tuple(as_stage(each) for each in self.stages))
+        object.__setattr__(self, "batch_transforms", tuple(as_batch_transform(each) for each in self.batch_transforms))
         for name, least in {
             "batch_size": 1, "seed": 0, "workers": 1, "prefetch_batches": 1, "samples_per_message": 1,
             "max_worker_restarts": 0,
@@ -129,8 +137,41 @@ class Pipeline:
         return {name: arrays[name] for name in self.outputs}
 
     def output_specs(self) -> Specs:
-        """Name to spec of every value in a batch, without the batch axis."""
+        """Name to spec of every value of a sample as the stages leave it."""
         return dict(self._specs)
+
+    @cached_property
+    def _named_transforms(self) -> tuple[tuple[str, BatchTransform], ...]:
+        transforms = tuple(as_batch_transform(each) for each in self.batch_transforms)
+        return tuple(zip(stage_names(transforms), transforms, strict=True))
+
+    def batch_specs(self) -> Specs:
+        """Name to spec of every value in a delivered batch, without the batch axis."""
+        specs = self.output_specs()
+        for name, each in self._named_transforms:
+            try:
+                specs = each.output_spec(specs)
+            except KeyError as error:
+                raise ConfigError(
+                    f"{name}: needs the value {error} in the batch; there is {', '.join(specs)}"
+                ) from None
+        return specs
+
+    def transform(self, batch: Batch) -> Batch:
+        """Take one shard's part of a batch through the batch transforms.
+
+        Raises:
+            StageError: a transform raised; the message names transform and batch.
+        """
+        for name, each in self._named_transforms:
+            try:
+                batch = each(batch, sample_rng(self.seed, batch.epoch, batch.step, f"batch {name}"))
+            except Exception as error:
+                kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
+                wrapped = StageError(f"batch transform {name}, epoch {batch.epoch}, step {batch.step}: {kind}{error}")
+                wrapped.summary_only = getattr(error, "summary_only", False)
+                raise wrapped from error
+        return batch
 
     def process(self, key: SampleKey, rows: Mapping[str, Array] | None = None) -> Sample:
         """Read one record and take it through all stages: the definition of what a sample is.
@@ -192,6 +233,7 @@ class Pipeline:
             self.batch_size,
             self.last_batch,
             self.outputs,
+            [(name, describe(each)) for name, each in self._named_transforms],
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
-from functools import cache
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -27,21 +25,35 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    create_model,
     model_validator,
 )
 
+from flowdata import mixing
+from flowdata.batch_transforms import BATCH_TRANSFORMS
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
 from flowdata.failures import OnError
 from flowdata.pipeline import LastBatch, Pipeline
 from flowdata.sources.base import Source
 from flowdata.sources.coco import COCOSource
+from flowdata.sources.function import as_source
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Order, order_from
-from flowdata.stages import STAGES, Stage, decode, draw, geometry, normalize
+from flowdata.stages import STAGES, affine, augment, color, crop, decode, draw, erase, geometry, normalize
+from flowdata.user_code import build, import_module, load
 
-BUILT_IN = (decode, draw, geometry, normalize)  # importing them is what registers their stages
+BUILT_IN = (
+    affine,
+    augment,
+    color,
+    crop,
+    decode,
+    draw,
+    erase,
+    geometry,
+    mixing,
+    normalize,
+)  # importing them is what registers what they hold
 
 
 class _Section(BaseModel):
@@ -103,8 +115,10 @@ class PipelineSection(_Section):
     """The keys of a pipeline; they mean what the arguments of :class:`flowdata.pipeline.Pipeline` mean."""
 
     data: DataSection | None = None
-    source: SourceSection
+    imports: list[str] = Field(default_factory=list)
+    source: Any  # SourceSection, or module:Class with its arguments
     stages: list[Any] = Field(default_factory=list)
+    batch_transforms: list[Any] = Field(default_factory=list)
     batch_size: PositiveInt
     order: Annotated[Any, BeforeValidator(_order)] = "sequential"
     seed: NonNegativeInt = 0
@@ -121,24 +135,29 @@ class PipelineSection(_Section):
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
-def load_pipeline(path_or_name: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Pipeline:
+def load_pipeline(
+    path_or_name: str | os.PathLike[str], overrides: Sequence[str] = (), *, allow_imports: bool = False
+) -> Pipeline:
     """The pipeline that a YAML file describes.
 
     Args:
         path_or_name: A file, or the name of a shipped configuration such as ``pipelines/imagenet_train``.
         overrides: ``key.sub=value`` arguments that change or add values, see :func:`flowdata.config.override`.
+        allow_imports: Whether the file may name code of yours: modules in ``imports``, and ``module:Class`` as source,
+            stage or batch transform. Importing a module runs it.
 
     Raises:
         ConfigError: everything that is wrong with it, one line each, with file, line and key path.
     """
-    return pipeline_from(load_config(path_or_name, overrides))
+    return pipeline_from(load_config(path_or_name, overrides), allow_imports=allow_imports)
 
 
-def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
+def pipeline_from(config: Config | Mapping[str, Any], *, allow_imports: bool = False) -> Pipeline:
     """The pipeline that a tree describes, such as a section of a training recipe.
 
     Args:
         config: A section of a loaded configuration, or a plain mapping.
+        allow_imports: See :func:`load_pipeline`.
 
     Raises:
         ConfigError: everything that is wrong with it, one line each.
@@ -146,15 +165,29 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
     if not isinstance(config, Config):
         config = Config(dict(config), "pipeline")
     problems: list[str] = []
+    tree = config.tree if isinstance(config.tree, dict) else {}
+    for index, name in enumerate(tree["imports"] if isinstance(tree.get("imports"), list) else []):
+        try:
+            import_module(str(name), allow_imports)
+        except ConfigError as error:
+            problems.append(config.message(str(error), "imports", index))
+    source = _source(config.section("source"), allow_imports, problems) if "source" in tree else None
     section = check(PipelineSection, config, problems)
-    stages = _stages(config, problems)
-    if section is None or problems:
+    parts = {
+        key: _parts(config, key, known, what, allow_imports, problems)
+        for key, known, what in (
+            ("stages", STAGES, "stage"),
+            ("batch_transforms", BATCH_TRANSFORMS, "batch transform"),
+        )
+    }
+    if section is None or source is None or problems:
         raise ConfigError("\n".join(problems))
     order: Order = order_from(section.order)
     try:
         pipeline = Pipeline(
-            section.source.source(),
-            stages,
+            source,
+            parts["stages"],
+            batch_transforms=parts["batch_transforms"],
             batch_size=section.batch_size,
             order=order,
             seed=section.seed,
@@ -173,50 +206,56 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
         pipeline.output_specs()  # do the stages fit together?
     except ConfigError as error:
         raise config.error(str(error), "stages") from None
+    try:
+        pipeline.batch_specs()
+    except ConfigError as error:
+        raise config.error(str(error), "batch_transforms") from None
     return pipeline
 
 
-def _stages(config: Config, problems: list[str]) -> list[Stage]:
-    tree = config.tree.get("stages") if isinstance(config.tree, dict) else None
-    stages = []
+def _source(config: Config, allow_imports: bool, problems: list[str]) -> Source | None:
+    kinds = (
+        [config.tree] if isinstance(config.tree, str) else list(config.tree) if isinstance(config.tree, dict) else []
+    )
+    if not any(":" in kind for kind in kinds):
+        section = check(SourceSection, config, problems)
+        return None if section is None else section.source()
+    try:
+        name, arguments = _name_and_arguments(config.tree, "source")
+        keys = () if isinstance(config.tree, str) else (name,)
+        place = Config(arguments, config.file, config.marks, config.path + keys)
+        made = build(load(name, allow_imports), name, place, problems, call=True)
+        return None if made is None else as_source(made)
+    except ConfigError as error:
+        problems.append(config.message(str(error)))
+        return None
+
+
+def _parts(
+    config: Config, key: str, known: Mapping[str, type[Any]], what: str, allow_imports: bool, problems: list[str]
+) -> list[Any]:
+    """The stages, or batch transforms, that a list names."""
+    tree = config.tree.get(key) if isinstance(config.tree, dict) else None
+    parts = []
     for index, item in enumerate(tree if isinstance(tree, list) else []):
         try:
-            name, arguments = _name_and_arguments(item)
-            if name not in STAGES:
-                raise ConfigError(f"unknown stage {name!r}{did_you_mean(name, STAGES)}")
+            name, arguments = _name_and_arguments(item, what)
+            if ":" not in name and name not in known:
+                raise ConfigError(f"unknown {what} {name!r}{did_you_mean(name, known)}")
+            target = load(name, allow_imports) if ":" in name else known[name]
         except ConfigError as error:
-            problems.append(config.message(str(error), "stages", index))
+            problems.append(config.message(str(error), key, index))
             continue
-        keys: tuple[str | int, ...] = ("stages", index) if isinstance(item, str) else ("stages", index, name)
-        part = Config(arguments, config.file, config.marks, config.path + keys)
-        checked = check(_arguments_model(name), part, problems)
-        if checked is None:
-            continue
-        given = {key: getattr(checked, key) for key in checked.model_fields_set}
-        try:
-            stages.append(STAGES[name](**given))
-        except ConfigError as error:
-            problems.append(part.message(str(error).removeprefix(f"{name}: ")))
-    return stages
+        keys: tuple[str | int, ...] = (key, index) if isinstance(item, str) else (key, index, name)
+        place = Config(arguments, config.file, config.marks, config.path + keys)
+        parts.append(build(target, name, place, problems))
+    return parts
 
 
-def _name_and_arguments(item: Any) -> tuple[str, Any]:
+def _name_and_arguments(item: Any, what: str) -> tuple[str, Any]:
     if isinstance(item, str):
         return item, {}
     if isinstance(item, dict) and len(item) == 1:
         [(name, arguments)] = item.items()
         return name, {} if arguments is None else arguments
-    raise ConfigError(f"expected the name of a stage, or one name with its arguments, got {item!r}")
-
-
-@cache
-def _arguments_model(name: str) -> type[BaseModel]:
-    """A model of the fields of a stage, so that its arguments are checked like everything else."""
-    stage = STAGES[name]
-    hints = get_type_hints(stage)
-    arguments: dict[str, Any] = {}
-    for each in fields(stage):
-        required = each.default is MISSING and each.default_factory is MISSING
-        arguments[each.name] = (hints[each.name], ... if required else None)
-    model: type[BaseModel] = create_model(name, __config__=ConfigDict(extra="forbid"), **arguments)
-    return model
+    raise ConfigError(f"expected the name of a {what}, or one name with its arguments, got {item!r}")

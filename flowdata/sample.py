@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -134,6 +134,10 @@ class Batch(Mapping[str, Any]):
     def __len__(self) -> int:
         """Number of named arrays; the number of samples is :attr:`size`."""
         return len(self.arrays)
+
+    def replace(self, **changes: Any) -> Batch:
+        """This batch with some arrays added or exchanged."""
+        return replace(self, arrays=self.arrays | changes)
 
     @property
     def size(self) -> int:

@@ -37,6 +37,8 @@ def with_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name: str) -> None:
+    if name.startswith("flowdata.interop."):
+        pytest.importorskip(name.rpartition(".")[2], reason="the library that it is for is not installed")
     result = doctest.testmod(importlib.import_module(name))
     assert not result.failed, "see the captured output"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -48,7 +49,7 @@ def stage(name: str) -> Callable[[_Class], _Class]:
     return register
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FunctionStage:
     """A plain callable as a stage; it must keep the names, shapes and dtypes that it is given."""
 
@@ -61,6 +62,9 @@ class FunctionStage:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return self.function(sample, rng)
+
+    def __repr__(self) -> str:
+        return function_name(self.function)
 
 
 def as_stage(value: Stage | StageFunction) -> Stage:
@@ -76,7 +80,7 @@ def as_stage(value: Stage | StageFunction) -> Stage:
     return FunctionStage(value)
 
 
-def stage_names(stages: tuple[Stage, ...]) -> tuple[str, ...]:
+def stage_names(stages: tuple[object, ...]) -> tuple[str, ...]:
     """A distinct name per stage: the registered one, with ``#2``, ``#3`` … where it repeats."""
     seen: dict[str, int] = {}
     names = []
@@ -87,9 +91,14 @@ def stage_names(stages: tuple[Stage, ...]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def describe(stage: Stage) -> str:
+def describe(stage: object) -> str:
     """What the stage does, in words that are equal in every process: its class and fields, or a function's name."""
-    if isinstance(stage, FunctionStage):
-        code = getattr(stage.function, "__qualname__", type(stage.function).__qualname__)
-        return f"{getattr(stage.function, '__module__', '')}:{code}"
     return repr(stage) if is_dataclass(stage) else f"{type(stage).__module__}:{type(stage).__qualname__}"
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """``module:name`` of a function, or of the class of another callable."""
+    if isinstance(function, partial):
+        return f"{function_name(function.func)}{function.args}{function.keywords}"
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', '')}:{name}"

@@ -158,6 +158,50 @@ stages:
     ]
 
 
+def test_mistakes_within_nested_values_are_reported_together_too(write):
+    text = """\
+data: {dir: d, drr: e}
+source: {ofrecord: {dir: "${data.dir}", parts: -1}}
+batch_size: 2
+stages:
+  - resize: {size: [2]}
+  - resize: {size: [2, x]}
+  - color_jitter: {brightness: [0.5, one], hue: 0.7}
+  - color_jitter:
+      contrast: [2, 1]
+  - pad: {padding: [1, 2, 3]}
+  - rand_augment:
+      magnitude: 40
+      interpolation: lanczos
+  - trivial_augmnt: {fill: 0}
+  - random_erasing: {value: noise, scale: [0, 2]}
+batch_transforms:
+  - mixup:
+      num_classes: 3
+      alhpa: 2
+  - cutmix: {num_classes: 3, layout: HCW}
+  - mix
+"""
+    assert failure(load_pipeline, write(text)).splitlines() == [
+        "x.yaml:2: source.ofrecord.parts: expected greater than 0, got -1",
+        "x.yaml:1: data.drr: unknown key; did you mean 'dir'?",
+        "x.yaml:5: stages[0].resize.size[1]: the item is required",
+        "x.yaml:6: stages[1].resize.size[1]: expected a valid integer, got 'x'",
+        "x.yaml:7: stages[2].color_jitter.brightness: expected a valid number, got [0.5, 'one']",
+        "x.yaml:7: stages[2].color_jitter.brightness[1]: expected a valid number, got 'one'",
+        "x.yaml:8: stages[3].color_jitter: expected contrast as a number >= 0 or as two ascending numbers from 0.0 to "
+        "inf, got (2.0, 1.0)",
+        "x.yaml:10: stages[4].pad.padding: expected a valid integer or at most 2 items, got [1, 2, 3]",
+        "x.yaml:10: stages[4].pad.padding[3]: the item is required",
+        "x.yaml:13: stages[5].rand_augment.interpolation: expected 'nearest' or 'bilinear', got 'lanczos'",
+        "x.yaml:14: stages[6]: unknown stage 'trivial_augmnt'; did you mean 'trivial_augment'?",
+        "x.yaml:15: stages[7].random_erasing.value: expected a valid number or a valid array or 'random', got 'noise'",
+        "x.yaml:19: batch_transforms[0].mixup.alhpa: unknown key; did you mean 'alpha'?",
+        "x.yaml:20: batch_transforms[1].cutmix.layout: expected 'CHW' or 'HWC', got 'HCW'",
+        "x.yaml:21: batch_transforms[2]: unknown batch transform 'mix'; did you mean 'mixup'?",
+    ]
+
+
 def test_a_misspelt_override_is_named_by_its_argument():
     text = failure(load_pipeline, "pipelines/digits", ["batch_sise=3", "stages.3.crop_mirror_normalize.meen=1"])
     assert text.splitlines() == [
