@@ -8,7 +8,16 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from flowdata.codec import COLOR_SPACES, MAX_PIXELS, ColorSpace, decode
+from flowdata.codec import (
+    COLOR_SPACES,
+    MAX_PIXELS,
+    ORIENTATION_POLICIES,
+    ColorSpace,
+    OrientationPolicy,
+    Window,
+    WindowOf,
+    decode,
+)
 from flowdata.errors import ConfigError, RecordError
 from flowdata.records.wire import Feature
 from flowdata.sample import Array, ArraySpec, Sample, Specs
@@ -171,24 +180,25 @@ class OFRecordRawDecoder:
 @stage("ofrecord_image_decoder")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OFRecordImageDecoder:
-    """Decode a feature that holds a JPEG or PNG file.
+    """Decode a feature that holds a JPEG, PNG, WebP or BMP file.
 
     Args:
         feature: Name of the feature; exactly one bytes value.
         output: Name of the result.
         color_space: Order of the result's channels: RGB, BGR or GRAY.
-        max_pixels: Largest height times width that is accepted.
+        max_pixels: Largest height times width that is accepted; refused before memory is taken.
+        orientation: ``ignore`` what EXIF data says of the picture's orientation, or ``apply`` it.
         record: Name of the parsed record.
 
     Shape:
         Output: uint8 (height, width, channels), channels 3 or, for GRAY, 1.
 
     Raises:
-        ConfigError: ``color_space`` or ``max_pixels`` is not one of the possible ones.
+        ConfigError: an argument is not one of the possible ones.
         RecordError: the feature is missing, or its content is no whole image.
 
     Reference:
-        ``oneflow.nn.OFRecordImageDecoder``, whose default is BGR; every kind of JPEG and PNG works here.
+        ``oneflow.nn.OFRecordImageDecoder``, whose default is BGR; every kind of the four formats works here.
     """
 
     draws: ClassVar[bool] = False
@@ -196,10 +206,11 @@ class OFRecordImageDecoder:
     output: str = "image"
     color_space: ColorSpace = "RGB"
     max_pixels: int = MAX_PIXELS
+    orientation: OrientationPolicy = "ignore"
     record: str = "record"
 
     def __post_init__(self) -> None:
-        _check_image_arguments("ofrecord_image_decoder", self.color_space, self.max_pixels)
+        _check_image_arguments("ofrecord_image_decoder", self)
 
     def output_spec(self, specs: Specs) -> Specs:
         _check_record("ofrecord_image_decoder", specs, self.record)
@@ -212,7 +223,7 @@ class OFRecordImageDecoder:
 @stage("ofrecord_image_decoder_random_crop")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OFRecordImageDecoderRandomCrop:
-    """Decode a feature that holds a JPEG or PNG file and keep a random window of it, at its own size.
+    """Decode a feature that holds a JPEG, PNG, WebP or BMP file and keep a random window of it, at its own size.
 
     Args:
         feature: Name of the feature; exactly one bytes value.
@@ -221,7 +232,9 @@ class OFRecordImageDecoderRandomCrop:
         area: Smallest and largest share of the image's area, 0 < low <= high <= 1.
         aspect_ratio: Smallest and largest width over height, 0 < low <= high.
         num_attempts: How often to draw a window before falling back to the largest one that fits.
-        max_pixels: Largest height times width of the file that is accepted.
+        max_pixels: Largest height times width of the file that is accepted; refused before memory is taken.
+        orientation: ``ignore`` what EXIF data says of the picture's orientation, or ``apply`` it: the window is then
+            drawn on the upright picture.
         record: Name of the parsed record.
 
     Shape:
@@ -242,11 +255,12 @@ class OFRecordImageDecoderRandomCrop:
     aspect_ratio: tuple[float, float] = (0.75, 1.333333)
     num_attempts: int = 10
     max_pixels: int = MAX_PIXELS
+    orientation: OrientationPolicy = "ignore"
     record: str = "record"
 
     def __post_init__(self) -> None:
         name = "ofrecord_image_decoder_random_crop"
-        _check_image_arguments(name, self.color_space, self.max_pixels)
+        _check_image_arguments(name, self)
         for argument, value in (("area", self.area), ("aspect_ratio", self.aspect_ratio)):
             if len(value) != 2 or not 0 < value[0] <= value[1] < math.inf:
                 raise ConfigError(f"{name}: expected {argument} as two numbers 0 < low <= high, got {value}")
@@ -260,22 +274,24 @@ class OFRecordImageDecoderRandomCrop:
         return specs | {self.output: _image_spec(self.color_space)}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        image = decode_feature(sample, self)
-        top, left, height, width = random_crop_window(
-            rng, image.shape[0], image.shape[1], self.area, self.aspect_ratio, self.num_attempts
-        )
-        return sample.replace(**{self.output: image[top : top + height, left : left + width]})
+        def window(height: int, width: int) -> Window:
+            return random_crop_window(rng, height, width, self.area, self.aspect_ratio, self.num_attempts)
+
+        return sample.replace(**{self.output: decode_feature(sample, self, window)})
 
 
-def decode_feature(sample: Sample, decoder: OFRecordImageDecoder | OFRecordImageDecoderRandomCrop) -> Array:
-    """The whole image of the feature that an image decoder names.
+ImageDecoder = OFRecordImageDecoder | OFRecordImageDecoderRandomCrop
+
+
+def decode_feature(sample: Sample, decoder: ImageDecoder, window: WindowOf | None = None) -> Array:
+    """The image of the feature that an image decoder names, or a window of it.
 
     Raises:
         RecordError: the feature is missing, or its content is no whole image.
     """
     data = single_bytes(sample, decoder.record, decoder.feature)
     try:
-        return decode(data, decoder.color_space, decoder.max_pixels)
+        return decode(data, decoder.color_space, decoder.max_pixels, orientation=decoder.orientation, window=window)
     except RecordError as error:
         raise RecordError(f"feature {decoder.feature!r}: {error}") from None
 
@@ -289,8 +305,9 @@ def _check_record(name: str, specs: Specs, record: str) -> None:
         raise ConfigError(f"{name}: expected record: {record!r} to be a parsed record, got {specs[record]}")
 
 
-def _check_image_arguments(name: str, color_space: str, max_pixels: int) -> None:
-    if color_space not in COLOR_SPACES:
-        raise ConfigError(f"{name}: expected color_space to be one of {', '.join(COLOR_SPACES)}, got {color_space!r}")
-    if max_pixels < 1:
-        raise ConfigError(f"{name}: expected max_pixels >= 1, got {max_pixels}")
+def _check_image_arguments(name: str, decoder: ImageDecoder) -> None:
+    for argument, allowed in (("color_space", COLOR_SPACES), ("orientation", ORIENTATION_POLICIES)):
+        if (value := getattr(decoder, argument)) not in allowed:
+            raise ConfigError(f"{name}: expected {argument} to be one of {', '.join(allowed)}, got {value!r}")
+    if decoder.max_pixels < 1:
+        raise ConfigError(f"{name}: expected max_pixels >= 1, got {decoder.max_pixels}")

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from flowdata import codec
 from flowdata.dataset import FILE_NAME, DatasetInfo, SplitInfo, part_name
-from flowdata.errors import ConfigError, DataError, RecordError
+from flowdata.errors import ConfigError, DataError
 from flowdata.records.wire import Feature
 from flowdata.records.writer import Features, PartWriter
 from flowdata.sharding import split_range
@@ -22,7 +22,6 @@ from flowdata.tools.doctor import usable_cpus
 SKIPPED_FILE = "skipped.txt"
 SPLITS = ("train", "val")
 SHOWN_SKIPPED = 20  # in the summary; the file has all
-RECORD_FORMATS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG and PNG
 AHEAD = 64  # images read ahead of the writer
 
 Progress = Callable[[int, int], None]  # files done, files in all
@@ -223,29 +222,15 @@ def _as_baseline_jpeg(data: bytes, quality: int) -> tuple[bytes, tuple[int, int,
         RecordError: it cannot be decoded.
     """
     keep = False
-    if data.startswith(RECORD_FORMATS):
+    if codec.is_known_format(data):
         info = codec.image_info(data)
         # Decoding also what is kept finds the damage here that would otherwise stop a training.
         image = codec.decode(data, "GRAY" if info.components <= 2 else "RGB")
         keep = info.baseline and info.components in (1, 3)
     else:
-        image = _decode_other(data)
+        image = codec.decode_foreign(data)
     height, width, channels = image.shape
     return data if keep else codec.encode_jpeg(image, quality, "4:4:4"), (height, width, channels)
-
-
-def _decode_other(data: bytes) -> codec.Image:
-    """Whatever else OpenCV reads (WebP, BMP, TIFF, …): :mod:`flowdata.codec` knows what records hold, no more."""
-    import cv2
-
-    try:
-        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # also raised for no bytes at all
-        image = None
-    if image is None:
-        raise RecordError(f"no image that OpenCV reads: {len(data)} bytes that start with {data[:8]!r}")
-    gray = image.ndim == 2
-    return np.asarray(image[:, :, np.newaxis] if gray else cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 # -- the data set ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,105 @@
+"""Encoded images to HWC uint8 arrays."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+
+from flowdata.codec.exif import Image, OrientationPolicy, Window, WindowOf, stored_window, upright, upright_size
+from flowdata.codec.headers import MAX_PIXELS, ImageInfo, image_info
+from flowdata.errors import RecordError
+
+ColorSpace = Literal["RGB", "BGR", "GRAY"]
+COLOR_SPACES: tuple[ColorSpace, ...] = get_args(ColorSpace)
+
+_DIRECT_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)  # newer OpenCV saves the conversion
+
+
+def decode(
+    data: bytes,
+    color_space: ColorSpace = "RGB",
+    max_pixels: int = MAX_PIXELS,
+    *,
+    orientation: OrientationPolicy = "ignore",
+    window: WindowOf | None = None,
+) -> Image:
+    """Decode a JPEG, PNG, WebP or BMP file of any kind (gray, colour, CMYK, palette, alpha, 16 bits) to 8 bits.
+
+    Gray sources are repeated into three channels for RGB and BGR; GRAY is the luminance. Transparency is dropped.
+    16-bit samples are scaled to 8 bits. Of an animation the first picture counts.
+
+    Args:
+        data: The content of an image file.
+        color_space: Order of the output's channels.
+        max_pixels: Largest height times width that is accepted; checked before memory is taken.
+        orientation: Whether to ``apply`` the orientation that EXIF data notes, or to ``ignore`` it.
+        window: Called with height and width of the image; gives the part to return. All of it without.
+
+    Returns:
+        Array of shape (height, width, channels), channels 3 or, for GRAY, 1.
+
+    Raises:
+        RecordError: the file is bad, see :func:`flowdata.codec.image_info`, or the decoder refuses it.
+    """
+    info = image_info(data, max_pixels)
+    turn = info.orientation if orientation == "apply" else 1
+    part: Window = (0, 0, info.height, info.width)
+    if window is not None:
+        part = stored_window(window(*upright_size(info.height, info.width, turn)), info.height, info.width, turn)
+    return upright(_decode_window(data, info, color_space, part), turn)
+
+
+def decode_foreign(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode what else OpenCV reads (TIFF, GIF, JPEG 2000, …), in RGB or, where the file is gray, in GRAY.
+
+    Only for converting: pipelines read the formats of :func:`decode`, whose files are checked first. OpenCV itself
+    refuses more than 2**30 pixels before it takes memory; ``max_pixels`` is checked afterwards.
+
+    Args:
+        data: The content of an image file.
+        max_pixels: Largest height times width that is accepted.
+
+    Raises:
+        RecordError: OpenCV does not read it, or it has too many pixels.
+    """
+    try:
+        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # also raised for no bytes at all
+        image = None
+    if image is None:
+        raise RecordError(f"no image that OpenCV reads: {len(data)} bytes that start with {data[:8]!r}")
+    height, width = image.shape[:2]
+    if height * width > max_pixels:
+        raise RecordError(f"image of {height} x {width} pixels is over the limit of {max_pixels} pixels")
+    return np.asarray(image[:, :, np.newaxis] if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def _decode_window(data: bytes, info: ImageInfo, color_space: ColorSpace, window: Window) -> Image:
+    """The window (top, left, height, width) of the stored image."""
+    top, left, height, width = window
+    return _decode_by_cv2(data, info, color_space)[top : top + height, left : left + width]
+
+
+def _decode_by_cv2(data: bytes, info: ImageInfo, color_space: ColorSpace) -> Image:
+    what = f"{info.format} image of {info.height} x {info.width} pixels"
+    if color_space == "GRAY":
+        flags = cv2.IMREAD_GRAYSCALE
+    elif color_space == "RGB" and _DIRECT_RGB is not None:
+        flags = _DIRECT_RGB
+    else:
+        flags = cv2.IMREAD_COLOR
+    try:
+        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise RecordError(f"{what}: {error}") from None
+    if image is None:
+        raise RecordError(f"{what} cannot be decoded; it is damaged")
+    if image.shape[:2] != (info.height, info.width):
+        raise RecordError(f"{what}: the decoder found {image.shape[0]} x {image.shape[1]}; it is damaged")
+    if color_space == "GRAY":
+        return np.asarray(image)[:, :, np.newaxis]
+    if color_space == "RGB" and _DIRECT_RGB is None:
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return np.asarray(image)
