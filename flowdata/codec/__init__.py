@@ -7,15 +7,20 @@ from flowdata.codec.decoding import COLOR_SPACES, ColorSpace, decode, decode_for
 from flowdata.codec.encoding import Subsampling, encode_jpeg, encode_png
 from flowdata.codec.exif import ORIENTATION_POLICIES, Image, OrientationPolicy, Window, WindowOf
 from flowdata.codec.headers import MAX_PIXELS, ImageInfo, image_info, image_size, is_known_format
+from flowdata.codec.providers import PROVIDERS, Provider
+from flowdata.codec.rows import RowOffsets, row_offsets
 
 __all__ = [
     "COLOR_SPACES",
     "MAX_PIXELS",
     "ORIENTATION_POLICIES",
+    "PROVIDERS",
     "ColorSpace",
     "Image",
     "ImageInfo",
     "OrientationPolicy",
+    "Provider",
+    "RowOffsets",
     "Subsampling",
     "Window",
     "WindowOf",
@@ -26,4 +31,5 @@ __all__ = [
     "image_info",
     "image_size",
     "is_known_format",
+    "row_offsets",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import cv2
@@ -9,6 +10,8 @@ import numpy as np
 
 from flowdata.codec.exif import Image, OrientationPolicy, Window, WindowOf, stored_window, upright, upright_size
 from flowdata.codec.headers import MAX_PIXELS, ImageInfo, image_info
+from flowdata.codec.providers import Provider, decode_by_nvimgcodec, resolve
+from flowdata.codec.rows import RowOffsets, cut_rows
 from flowdata.errors import RecordError
 
 ColorSpace = Literal["RGB", "BGR", "GRAY"]
@@ -24,6 +27,8 @@ def decode(
     *,
     orientation: OrientationPolicy = "ignore",
     window: WindowOf | None = None,
+    rows: RowOffsets | None = None,
+    provider: Provider = "cv2",
 ) -> Image:
     """Decode a JPEG, PNG, WebP or BMP file of any kind (gray, colour, CMYK, palette, alpha, 16 bits) to 8 bits.
 
@@ -36,19 +41,24 @@ def decode(
         max_pixels: Largest height times width that is accepted; checked before memory is taken.
         orientation: Whether to ``apply`` the orientation that EXIF data notes, or to ``ignore`` it.
         window: Called with height and width of the image; gives the part to return. All of it without.
+        rows: Where the rows of blocks of a JPEG file begin, as :func:`flowdata.codec.row_offsets` says; only those
+            that the window needs are decoded then. The pixels are the same.
+        provider: Who decodes: ``cv2``, ``nvimgcodec``, which takes baseline JPEG files in colour and leaves the others
+            to ``cv2``, or ``auto``, the second where it is usable. The pixels are the same.
 
     Returns:
         Array of shape (height, width, channels), channels 3 or, for GRAY, 1.
 
     Raises:
-        RecordError: the file is bad, see :func:`flowdata.codec.image_info`, or the decoder refuses it.
+        RecordError: the file is bad, see :func:`flowdata.codec.image_info`, or the decoder refuses it; or
+            ``rows`` are not those of the file.
     """
     info = image_info(data, max_pixels)
     turn = info.orientation if orientation == "apply" else 1
     part: Window = (0, 0, info.height, info.width)
     if window is not None:
         part = stored_window(window(*upright_size(info.height, info.width, turn)), info.height, info.width, turn)
-    return upright(_decode_window(data, info, color_space, part), turn)
+    return upright(_decode_window(data, info, color_space, part, rows, provider), turn)
 
 
 def decode_foreign(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
@@ -76,9 +86,21 @@ def decode_foreign(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     return np.asarray(image[:, :, np.newaxis] if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
-def _decode_window(data: bytes, info: ImageInfo, color_space: ColorSpace, window: Window) -> Image:
+def _decode_window(
+    data: bytes, info: ImageInfo, color_space: ColorSpace, window: Window, rows: RowOffsets | None, provider: Provider
+) -> Image:
     """The window (top, left, height, width) of the stored image."""
     top, left, height, width = window
+    if rows is not None:
+        if info.jpeg is None:
+            raise RecordError(f"row offsets need a JPEG file, found {info.format}")
+        data, start, have = cut_rows(data, info.jpeg, rows, top, height)
+        info, top = replace(info, height=have), top - start
+    ordinary = info.jpeg is not None and info.jpeg.baseline and info.jpeg.single_scan and info.components == 3
+    if ordinary and color_space != "GRAY" and resolve(provider) == "nvimgcodec":
+        image = decode_by_nvimgcodec(data, (top, left, height, width), bgr=color_space == "BGR")
+        if image is not None:
+            return image
     return _decode_by_cv2(data, info, color_space)[top : top + height, left : left + width]
 
 

@@ -17,7 +17,14 @@ _SUBSAMPLING = {
 }
 
 
-def encode_jpeg(image: Image, quality: int = 95, subsampling: Subsampling = "4:2:0", color_space: str = "RGB") -> bytes:
+def encode_jpeg(
+    image: Image,
+    quality: int = 95,
+    subsampling: Subsampling = "4:2:0",
+    color_space: str = "RGB",
+    *,
+    row_restarts: bool = False,
+) -> bytes:
     """Encode an image as baseline JPEG.
 
     Args:
@@ -25,6 +32,8 @@ def encode_jpeg(image: Image, quality: int = 95, subsampling: Subsampling = "4:2
         quality: 0 to 100.
         subsampling: Resolution of the colour channels; without effect on gray images.
         color_space: Order of the three channels, RGB or BGR; without effect on gray images.
+        row_restarts: Write a restart marker after each row of blocks (of units, MCUs), which lets
+            :func:`flowdata.codec.decode` decode the rows of a window alone.
 
     Raises:
         ValueError: an argument is out of range or the image has another shape or dtype.
@@ -34,6 +43,10 @@ def encode_jpeg(image: Image, quality: int = 95, subsampling: Subsampling = "4:2
     if subsampling not in _SUBSAMPLING:
         raise ValueError(f"encode_jpeg: expected subsampling {', '.join(_SUBSAMPLING)}, got {subsampling!r}")
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SUBSAMPLING[subsampling]]
+    if row_restarts:
+        gray = image.ndim == 2 or image.shape[2] == 1
+        unit = 8 if gray or subsampling == "4:4:4" else 16
+        options += [cv2.IMWRITE_JPEG_RST_INTERVAL, -(-image.shape[1] // unit)]
     return _encode(".jpg", image, color_space, options)
 
 

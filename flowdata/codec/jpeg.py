@@ -6,8 +6,10 @@ which part of the picture somebody wants.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from flowdata.codec.exif import orientation_in
 from flowdata.errors import RecordError
@@ -20,8 +22,6 @@ _APP1, _START_OF_SCAN, _END, _RESTART_INTERVAL = 0xE1, 0xDA, 0xD9, 0xDD
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BASELINE = 0xC0
 _NOT_A_SEGMENT = frozenset(range(0xC0)) | {0xD8, _END}
-# Within a scan 0xFF is followed by 0x00, by a restart marker or by another 0xFF; anything else ends the scan.
-_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ def read_layout(data: bytes) -> JpegLayout:
         RecordError: a header segment is damaged, a scan is broken off, or there is no end marker.
     """
     found = _Found()
+    markers: NDArray[np.int64] | None = None
     position = 2
     while True:
         if data[position : position + 1] != b"\xff":
@@ -90,10 +91,12 @@ def read_layout(data: bytes) -> JpegLayout:
             raise _damaged(data, position - 1, "picture data or the end marker" if inside else "a whole header segment")
         _note(data, marker, position + 1, length, found)
         if marker == _START_OF_SCAN:
-            match = _END_OF_SCAN.search(data, end)
-            if match is None:
+            if markers is None:
+                markers = _markers(data, end)
+            following = markers[np.searchsorted(markers, end) :]
+            if not len(following):
                 raise _cut_short(data, found.frame)
-            end = found.scan_end = match.start()
+            end = found.scan_end = int(following[0])
         position = end
     height, width = _size(data, found.frame)
     return JpegLayout(
@@ -101,6 +104,18 @@ def read_layout(data: bytes) -> JpegLayout:
         found.scans == 1 and found.scan_end == position - 1, found.orientation, found.restart_interval,
         found.frame + 3, found.scan_at, position - 1,
     )  # fmt: skip
+
+
+def _markers(data: bytes, start: int) -> NDArray[np.int64]:
+    """Where something follows 0xFF from ``start`` on that does not occur within a scan.
+
+    Within a scan that is 0x00, a restart marker, or another 0xFF.
+    """
+    content = np.frombuffer(data, np.uint8, offset=start) if start < len(data) else np.zeros(0, np.uint8)
+    found = np.flatnonzero(content[:-1] == 0xFF)  # several times as fast as a search by bytes.find or re
+    after = content[found + 1]
+    marks: NDArray[np.int64] = start + found[(after != 0x00) & (after & 0xF8 != 0xD0) & (after != 0xFF)]
+    return marks
 
 
 def _note(data: bytes, marker: int, at: int, length: int, found: _Found) -> None:

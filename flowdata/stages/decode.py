@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -12,12 +12,16 @@ from flowdata.codec import (
     COLOR_SPACES,
     MAX_PIXELS,
     ORIENTATION_POLICIES,
+    PROVIDERS,
     ColorSpace,
     OrientationPolicy,
+    Provider,
+    RowOffsets,
     Window,
     WindowOf,
     decode,
 )
+from flowdata.codec.providers import nvimgcodec_problem
 from flowdata.errors import ConfigError, RecordError
 from flowdata.records.wire import Feature
 from flowdata.sample import Array, ArraySpec, Sample, Specs
@@ -188,13 +192,15 @@ class OFRecordImageDecoder:
         color_space: Order of the result's channels: RGB, BGR or GRAY.
         max_pixels: Largest height times width that is accepted; refused before memory is taken.
         orientation: ``ignore`` what EXIF data says of the picture's orientation, or ``apply`` it.
+        provider: Who decodes: ``cv2``, ``nvimgcodec`` (which takes baseline JPEG files in colour and leaves the others
+            to OpenCV) or ``auto``: the second where it is usable. The pixels are the same.
         record: Name of the parsed record.
 
     Shape:
         Output: uint8 (height, width, channels), channels 3 or, for GRAY, 1.
 
     Raises:
-        ConfigError: an argument is not one of the possible ones.
+        ConfigError: an argument is not one of the possible ones, or nvImageCodec is asked for and not usable.
         RecordError: the feature is missing, or its content is no whole image.
 
     Reference:
@@ -207,6 +213,7 @@ class OFRecordImageDecoder:
     color_space: ColorSpace = "RGB"
     max_pixels: int = MAX_PIXELS
     orientation: OrientationPolicy = "ignore"
+    provider: Provider = field(default="auto", repr=False)  # as the pixels are the same, no part of a fingerprint
     record: str = "record"
 
     def __post_init__(self) -> None:
@@ -235,14 +242,20 @@ class OFRecordImageDecoderRandomCrop:
         max_pixels: Largest height times width of the file that is accepted; refused before memory is taken.
         orientation: ``ignore`` what EXIF data says of the picture's orientation, or ``apply`` it: the window is then
             drawn on the upright picture.
+        provider: Who decodes: ``cv2``, ``nvimgcodec`` (which decodes only the window of baseline JPEG files in colour;
+            the others stay with OpenCV) or ``auto``: the second where it is usable. The pixels are the same.
+        row_slices: Use the feature ``<feature>/rows`` of records that have it, byte offsets of rows of blocks, as
+            ``flowdata convert images --row-restarts`` writes them, to decode only the rows of the window. The pixels
+            are the same.
         record: Name of the parsed record.
 
     Shape:
         Output: uint8 (height of the window, width of the window, channels), channels 3 or, for GRAY, 1.
 
     Raises:
-        ConfigError: an argument is out of range.
-        RecordError: the feature is missing, or its content is no whole image.
+        ConfigError: an argument is out of range, or nvImageCodec is asked for and not usable.
+        RecordError: the feature is missing, its content is no whole image, or the row offsets are not those of the
+            image.
 
     Reference:
         ``oneflow.nn.OFRecordImageDecoderRandomCrop``; see :func:`flowdata.stages.window.random_crop_window`.
@@ -256,6 +269,8 @@ class OFRecordImageDecoderRandomCrop:
     num_attempts: int = 10
     max_pixels: int = MAX_PIXELS
     orientation: OrientationPolicy = "ignore"
+    provider: Provider = field(default="auto", repr=False)  # as the pixels are the same, no part of a fingerprint
+    row_slices: bool = field(default=True, repr=False)  # likewise
     record: str = "record"
 
     def __post_init__(self) -> None:
@@ -277,13 +292,16 @@ class OFRecordImageDecoderRandomCrop:
         def window(height: int, width: int) -> Window:
             return random_crop_window(rng, height, width, self.area, self.aspect_ratio, self.num_attempts)
 
-        return sample.replace(**{self.output: decode_feature(sample, self, window)})
+        rows = _row_offsets(sample, self.record, f"{self.feature}/rows") if self.row_slices else None
+        return sample.replace(**{self.output: decode_feature(sample, self, window, rows)})
 
 
 ImageDecoder = OFRecordImageDecoder | OFRecordImageDecoderRandomCrop
 
 
-def decode_feature(sample: Sample, decoder: ImageDecoder, window: WindowOf | None = None) -> Array:
+def decode_feature(
+    sample: Sample, decoder: ImageDecoder, window: WindowOf | None = None, rows: RowOffsets | None = None
+) -> Array:
     """The image of the feature that an image decoder names, or a window of it.
 
     Raises:
@@ -291,9 +309,21 @@ def decode_feature(sample: Sample, decoder: ImageDecoder, window: WindowOf | Non
     """
     data = single_bytes(sample, decoder.record, decoder.feature)
     try:
-        return decode(data, decoder.color_space, decoder.max_pixels, orientation=decoder.orientation, window=window)
+        return decode(
+            data, decoder.color_space, decoder.max_pixels, orientation=decoder.orientation, window=window, rows=rows,
+            provider=decoder.provider,
+        )  # fmt: skip
     except RecordError as error:
         raise RecordError(f"feature {decoder.feature!r}: {error}") from None
+
+
+def _row_offsets(sample: Sample, record: str, feature: str) -> RowOffsets | None:
+    if feature not in sample[record]:
+        return None
+    found = feature_of(sample, record, feature)
+    if found.kind not in ("int32", "int64"):
+        raise RecordError(f"feature {feature!r}: expected integers, found {len(found)} of kind {found.kind}")
+    return np.asarray(found.values)
 
 
 def _image_spec(color_space: ColorSpace) -> ArraySpec:
@@ -306,8 +336,11 @@ def _check_record(name: str, specs: Specs, record: str) -> None:
 
 
 def _check_image_arguments(name: str, decoder: ImageDecoder) -> None:
-    for argument, allowed in (("color_space", COLOR_SPACES), ("orientation", ORIENTATION_POLICIES)):
+    choices = {"color_space": COLOR_SPACES, "orientation": ORIENTATION_POLICIES, "provider": PROVIDERS}
+    for argument, allowed in choices.items():
         if (value := getattr(decoder, argument)) not in allowed:
             raise ConfigError(f"{name}: expected {argument} to be one of {', '.join(allowed)}, got {value!r}")
     if decoder.max_pixels < 1:
         raise ConfigError(f"{name}: expected max_pixels >= 1, got {decoder.max_pixels}")
+    if decoder.provider == "nvimgcodec" and (problem := nvimgcodec_problem()):
+        raise ConfigError(f"{name}: provider nvimgcodec cannot be used: {problem}; auto uses it where it can be")
