@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from flowdata.sample import ArraySpec, Batch, Sample, SampleKey
     from flowdata.seeding import sample_rng
     from flowdata.sharding import ShardSpec, split_range, split_sizes
+    from flowdata.sources.coco import COCOSource
     from flowdata.sources.images import ImageFiles
     from flowdata.sources.ofrecord import OFRecordSource
     from flowdata.sources.order import Buffered, Sequential, Shuffled
     from flowdata.stages import stage
     from flowdata.stages.decode import (
+        ImageDecoder,
         OFRecordBytesDecoder,
         OFRecordImageDecoder,
         OFRecordImageDecoderRandomCrop,
@@ -38,6 +40,7 @@ _HOME = {
     "ArraySpec": "flowdata.sample",
     "Batch": "flowdata.sample",
     "Buffered": "flowdata.sources.order",
+    "COCOSource": "flowdata.sources.coco",
     "CoinFlip": "flowdata.stages.draw",
     "Config": "flowdata.config",
     "ConfigError": "flowdata.errors",
@@ -45,6 +48,7 @@ _HOME = {
     "DataError": "flowdata.errors",
     "DatasetInfo": "flowdata.dataset",
     "Feature": "flowdata.records.wire",
+    "ImageDecoder": "flowdata.stages.decode",
     "ImageFiles": "flowdata.sources.images",
     "Loader": "flowdata.loader",
     "OFRecordBytesDecoder": "flowdata.stages.decode",
@@ -81,6 +85,7 @@ __all__ = [
     "ArraySpec",
     "Batch",
     "Buffered",
+    "COCOSource",
     "CoinFlip",
     "Config",
     "ConfigError",
@@ -88,6 +93,7 @@ __all__ = [
     "DataError",
     "DatasetInfo",
     "Feature",
+    "ImageDecoder",
     "ImageFiles",
     "Loader",
     "OFRecordBytesDecoder",

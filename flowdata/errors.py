@@ -32,7 +32,10 @@ class StageError(DataError):
     """A stage raised while it processed a sample; names stage and record, and carries the original traceback.
 
     Its ``summary_only`` is that of the stage's own error: bad data needs no traceback, a bug in a stage does.
+    ``stage`` is the stage's name.
     """
+
+    stage: str = ""
 
 
 class WorkerError(DataError):

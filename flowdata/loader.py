@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flowdata.errors import ConfigError, DataError
+from flowdata.failures import Quarantine, most_bad
 from flowdata.sample import Batch
-from flowdata.sharding import ShardSpec
+from flowdata.sharding import ShardSpec, split_range
 
 if TYPE_CHECKING:
     from flowdata.pipeline import Pipeline
@@ -30,11 +32,13 @@ class LoaderStats:
     Args:
         batches: Batches taken by the consumer.
         samples: Samples in them, of this shard.
+        bad: Samples that were left out or replaced.
         wait_seconds: Time the consumer spent waiting for a batch (for the serial executor: making it).
     """
 
     batches: int = 0
     samples: int = 0
+    bad: int = 0
     wait_seconds: float = 0.0
 
 
@@ -76,6 +80,12 @@ class Loader:
                 f"pipeline: {len(pipeline.source)} records make no batch of {pipeline.batch_size} with last_batch: "
                 f"{pipeline.last_batch}; use a smaller batch_size or last_batch: keep"
             )
+        per_epoch = len(split_range(len(pipeline.source), shard.count, shard.index))
+        self._quarantine = Quarantine(
+            None if pipeline.quarantine is None else Path(pipeline.quarantine),
+            most_bad(pipeline.max_bad_fraction, per_epoch),
+            shard,
+        )
         self._executor: Executor
         if pipeline.executor == "process":
             from flowdata.executors.process import ProcessExecutor
@@ -112,6 +122,9 @@ class Loader:
             self._position = Position(epoch + 1, 0) if step == self._steps else Position(epoch, step)
             self.stats.batches += 1
             self.stats.samples += batch.size
+            if batch.bad:
+                self.stats.bad += len(batch.bad)
+                self._quarantine.add(batch.bad)
             yield batch
 
     def seek(self, epoch: int, step: int = 0) -> None:
@@ -154,6 +167,7 @@ class Loader:
         if not self._closed:
             self._closed = True
             self._executor.close()
+            self._quarantine.close()
             self.pipeline.source.close()
 
     def __enter__(self) -> Loader:

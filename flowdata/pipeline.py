@@ -7,14 +7,16 @@ processes on any number of hosts agree on every batch without talking to each ot
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from flowdata.errors import ConfigError, DataError, StageError
+from flowdata.failures import OnError
 from flowdata.sample import Array, Sample, SampleKey, Specs
 from flowdata.seeding import NO_STREAM, sample_rng
 from flowdata.sharding import ShardSpec, split_range
@@ -46,6 +48,15 @@ class Pipeline:
         workers: Worker processes of this rank, for the ``process`` executor.
         prefetch_batches: Batches being prepared or waiting at any time, for the ``process`` executor.
         samples_per_message: Samples that a worker takes at a time.
+        on_error: What a *bad* sample does, one with damaged or missing data: ``raise`` ends the epoch, ``skip`` leaves
+            the sample out, so that its batch is shorter, ``replace`` puts the next good record in its place. No other
+            sample changes. A mistake in a stage ends the epoch in any case.
+        quarantine: File to list skipped and replaced records in, one JSON object a line, see
+            :class:`flowdata.failures.BadSample`; without one they are logged.
+        max_worker_restarts: Workers that may die, and be replaced and their samples made again, before it is an error.
+        sample_deadline: Seconds that a worker may take for a sample while the consumer waits; then it is killed, and
+            replaced like any that dies. None for ever.
+        max_bad_fraction: Part of a shard's epoch that may be bad before it is an error all the same, 0 to 1.
 
     Raises:
         ConfigError: a field is out of range or the stages do not fit together.
@@ -63,16 +74,30 @@ class Pipeline:
     workers: int = 1
     prefetch_batches: int = 4
     samples_per_message: int = 8
+    max_worker_restarts: int = 3
+    sample_deadline: float | None = None
+    on_error: OnError = "raise"
+    quarantine: str | os.PathLike[str] | None = None
+    max_bad_fraction: float = 0.05
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(as_stage(each) for each in self.stages))
         for name, least in {
             "batch_size": 1, "seed": 0, "workers": 1, "prefetch_batches": 1, "samples_per_message": 1,
+            "max_worker_restarts": 0,
         }.items():  # fmt: skip
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}, got {value!r}")
-        for name, allowed in {"last_batch": ("keep", "drop", "wrap"), "executor": ("serial", "process")}.items():
+        if self.sample_deadline is not None and not self.sample_deadline > 0:
+            raise ConfigError(
+                f"pipeline: expected sample_deadline in seconds > 0 or none, got {self.sample_deadline!r}"
+            )
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise ConfigError(f"pipeline: expected max_bad_fraction from 0 to 1, got {self.max_bad_fraction!r}")
+        for name, allowed in {
+            "last_batch": ("keep", "drop", "wrap"), "executor": ("serial", "process"), "on_error": get_args(OnError),
+        }.items():  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"pipeline: expected {name} to be one of {', '.join(allowed)}, "
                                   f"got {getattr(self, name)!r}")  # fmt: skip
@@ -127,6 +152,7 @@ class Pipeline:
             except Exception as error:
                 kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
                 wrapped = StageError(f"stage {name}, record {key.index} ({sample.origin}): {kind}{error}")
+                wrapped.stage = name
                 wrapped.summary_only = getattr(error, "summary_only", False)
                 raise wrapped from error
         return sample.select(tuple(self._specs))

@@ -19,11 +19,24 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    create_model,
+    model_validator,
+)
 
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
+from flowdata.failures import OnError
 from flowdata.pipeline import LastBatch, Pipeline
+from flowdata.sources.base import Source
+from flowdata.sources.coco import COCOSource
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Order, order_from
 from flowdata.stages import STAGES, Stage, decode, draw, geometry, normalize
@@ -50,10 +63,32 @@ class OFRecordSection(_Section):
     suffix_length: int | None = None
 
 
-class SourceSection(_Section):
-    """Where records come from, by kind."""
+class COCOSection(_Section):
+    """Arguments of :class:`flowdata.sources.coco.COCOSource`."""
 
-    ofrecord: OFRecordSection
+    annotation_file: str
+    image_dir: str
+    remove_images_without_annotations: bool = True
+
+
+class SourceSection(_Section):
+    """Where samples come from, by kind; exactly one."""
+
+    ofrecord: OFRecordSection | None = None
+    coco: COCOSection | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> SourceSection:
+        if (self.ofrecord is None) == (self.coco is None):
+            raise ValueError("expected one source, ofrecord or coco")
+        return self
+
+    def source(self) -> Source:
+        """The source that the section describes."""
+        if self.coco is not None:
+            return COCOSource(**self.coco.model_dump())
+        assert self.ofrecord is not None, "there is exactly one"
+        return OFRecordSource(**self.ofrecord.model_dump())
 
 
 def _order(value: Any) -> Any:
@@ -79,6 +114,11 @@ class PipelineSection(_Section):
     workers: PositiveInt = 1
     prefetch_batches: PositiveInt = 4
     samples_per_message: PositiveInt = 8
+    max_worker_restarts: NonNegativeInt = 3
+    sample_deadline: PositiveFloat | None = None
+    on_error: OnError = "raise"
+    quarantine: str | None = None
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
 def load_pipeline(path_or_name: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Pipeline:
@@ -113,7 +153,7 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
     order: Order = order_from(section.order)
     try:
         pipeline = Pipeline(
-            OFRecordSource(**section.source.ofrecord.model_dump()),
+            section.source.source(),
             stages,
             batch_size=section.batch_size,
             order=order,
@@ -124,6 +164,11 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
             workers=section.workers,
             prefetch_batches=section.prefetch_batches,
             samples_per_message=section.samples_per_message,
+            max_worker_restarts=section.max_worker_restarts,
+            sample_deadline=section.sample_deadline,
+            on_error=section.on_error,
+            quarantine=section.quarantine,
+            max_bad_fraction=section.max_bad_fraction,
         )
         pipeline.output_specs()  # do the stages fit together?
     except ConfigError as error:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from flowdata.failures import BadSample
+
 Array = NDArray[Any]
 
 
@@ -111,7 +113,9 @@ class Batch(Mapping[str, Any]):
         indices: Data-set index of each row, int64.
         epoch: Epoch that the batch belongs to.
         step: Position of the global batch within the epoch, from 0.
-        global_size: Samples in the global batch, over all shards.
+        global_size: Samples in the global batch, over all shards, as planned.
+        bad: What was left out or replaced; ``indices`` has no row for what was left out, and the planned index for
+            what was replaced.
     """
 
     arrays: dict[str, Any]
@@ -119,6 +123,7 @@ class Batch(Mapping[str, Any]):
     epoch: int
     step: int
     global_size: int
+    bad: tuple[BadSample, ...] = ()
 
     def __getitem__(self, name: str) -> Any:
         return self.arrays[name]

@@ -13,21 +13,35 @@ if TYPE_CHECKING:
     from flowdist.comm import Communicator, SelfCommunicator, connect
     from flowdist.ddp import DistributedDataParallel
     from flowdist.env import RankInfo, rank_info
-    from flowdist.errors import DistError, DistributedModelMismatchError, RankFailed, UnusedParameterError
+    from flowdist.errors import (
+        DistError,
+        DistributedModelMismatchError,
+        PlacementError,
+        RankFailed,
+        UnusedParameterError,
+    )
     from flowdist.mpi_comm import MPICommunicator
+    from flowdist.placement import Placement
+    from flowdist.sbp import Broadcast, Layout, PartialSum, Split
     from flowdist.thread_comm import ThreadCommunicator
 
 _MODULE_OF = {
+    "Broadcast": "sbp",
     "BucketPlan": "buckets",
     "Communicator": "comm",
     "DistError": "errors",
     "DistributedDataParallel": "ddp",
     "DistributedModelMismatchError": "errors",
+    "Layout": "sbp",
     "MPICommunicator": "mpi_comm",
     "ParameterSpec": "buckets",
+    "PartialSum": "sbp",
+    "Placement": "placement",
+    "PlacementError": "errors",
     "RankFailed": "errors",
     "RankInfo": "env",
     "SelfCommunicator": "comm",
+    "Split": "sbp",
     "ThreadCommunicator": "thread_comm",
     "UnusedParameterError": "errors",
     "connect": "comm",
@@ -36,16 +50,22 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "Broadcast",
     "BucketPlan",
     "Communicator",
     "DistError",
     "DistributedDataParallel",
     "DistributedModelMismatchError",
+    "Layout",
     "MPICommunicator",
     "ParameterSpec",
+    "PartialSum",
+    "Placement",
+    "PlacementError",
     "RankFailed",
     "RankInfo",
     "SelfCommunicator",
+    "Split",
     "ThreadCommunicator",
     "UnusedParameterError",
     "connect",

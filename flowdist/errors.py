@@ -18,3 +18,7 @@ class DistributedModelMismatchError(DistError):
 
 class UnusedParameterError(DistError):
     """A backward ended without a gradient for some parameter on some rank; the same text on every rank."""
+
+
+class PlacementError(DistError, ValueError):
+    """A placement or sbp cannot mean anything: unknown device type, repeated rank, a dim that does not exist."""

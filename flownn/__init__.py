@@ -33,6 +33,7 @@ from flownn.creation import (
 )
 from flownn.dtypes import (
     bfloat16,
+    char,
     double,
     dtype,
     float16,
@@ -46,8 +47,10 @@ from flownn.dtypes import (
     int64,
     long,
     promote_types,
+    record,
     set_default_dtype,
     short,
+    tensor_buffer,
     uint8,
 )
 from flownn.dtypes import bool_ as bool
@@ -158,7 +161,7 @@ from flownn.random import Generator, default_generator, initial_seed, manual_see
 from flownn.tensor import Size, Tensor
 
 if TYPE_CHECKING:
-    from flownn import models, nn, optim
+    from flownn import models, nn, optim, utils
     from flownn.nn.functional import (
         celu,
         hardshrink,
@@ -208,6 +211,7 @@ __all__ = [
     "cat",
     "ceil",
     "celu",
+    "char",
     "chunk",
     "clamp",
     "clone",
@@ -306,6 +310,7 @@ __all__ = [
     "permute",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "placement",
     "pow",
     "power",
     "prelu",
@@ -318,12 +323,14 @@ __all__ = [
     "randn_like",
     "randperm",
     "reciprocal",
+    "record",
     "relu",
     "remainder",
     "reshape",
     "round",
     "rsqrt",
     "save",
+    "sbp",
     "selu",
     "set_default_dtype",
     "set_grad_enabled",
@@ -346,6 +353,7 @@ __all__ = [
     "tan",
     "tanh",
     "tensor",
+    "tensor_buffer",
     "threshold",
     "transpose",
     "true_divide",
@@ -354,13 +362,14 @@ __all__ = [
     "unbind",
     "unflatten",
     "unsqueeze",
+    "utils",
     "var",
     "where",
     "zeros",
     "zeros_like",
 ]
 
-_SUBMODULES = ("models", "nn", "optim")
+_SUBMODULES = ("models", "nn", "optim", "utils")
 _FUNCTIONAL = (
     "celu",
     "hardshrink",
@@ -381,4 +390,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _LAZY:
         return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name == "placement":  # on first use, as all that needs flowdist
+        return importlib.import_module("flowdist.placement").Placement
+    if name == "sbp":
+        return importlib.import_module("flowdist.sbp")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

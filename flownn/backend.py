@@ -95,6 +95,20 @@ def is_array(value: Any) -> bool:
     return cupy is not None and isinstance(value, cupy.ndarray)
 
 
+def foreign_array(value: Any) -> Any:
+    """The values of an array, or of anything that NumPy can read: lists, and tensors of PyTorch on any device.
+
+    PyTorch's bfloat16, which NumPy does not know, comes as float32.
+    """
+    if is_array(value):
+        return value
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            value = value.float()
+    return np.asarray(value)
+
+
 def array_module(*arrays: Any) -> ModuleType:
     """``numpy`` or ``cupy``, whichever the arrays belong to; other values do not count.
 

@@ -48,20 +48,58 @@ class dtype:
         return as_dtype, (self.name,)
 
 
+class HostOnly(dtype):
+    """An element type of `flownn.host_tensor.HostTensor`: Python objects, which no array of numbers can hold.
+
+    Args:
+        name: Name in this package.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # type: ignore[misc]
+
+    @property  # type: ignore[misc]
+    def dtype(self) -> Any:
+        """There is none.
+
+        Raises:
+            DtypeError: always.
+        """
+        raise DtypeError(
+            f"{self!r}: no array can have this type; its tensors come from readers and decoders (flownn.nn), and stay "
+            "as they are until a decoder makes numbers of them"
+        )
+
+    @property
+    def itemsize(self) -> builtins.int:
+        """0: the elements have no common size."""
+        return 0
+
+    @property
+    def is_floating_point(self) -> builtins.bool:
+        """False."""
+        return False
+
+
 float16 = half = dtype("float16", np.float16)
 bfloat16 = dtype("bfloat16", ml_dtypes.bfloat16)
 float32 = dtype("float32", np.float32)
 float64 = double = dtype("float64", np.float64)
-int8 = dtype("int8", np.int8)
+int8 = char = dtype("int8", np.int8)
 int16 = short = dtype("int16", np.int16)
 int32 = dtype("int32", np.int32)
 int64 = long = dtype("int64", np.int64)
 uint8 = dtype("uint8", np.uint8)
 bool_ = dtype("bool", np.bool_)
+record = HostOnly("of_record")  # parsed OFRecord messages
+tensor_buffer = HostOnly("tensor_buffer")  # arrays, each with its own shape and type
 
 _ALL = (float16, bfloat16, float32, float64, int8, int16, int32, int64, uint8, bool_)
 _BY_NUMPY: dict[Any, dtype] = {each.dtype: each for each in _ALL}
 _BY_NAME = {each.name: each for each in _ALL} | {"float": float32, "double": float64, "half": float16, "int": int32}
+_BY_NAME |= {each.name: each for each in (record, tensor_buffer)} | {"char": char}
 _BY_PYTHON = {builtins.float: float32, builtins.int: int64, builtins.bool: bool_}
 
 BOOLEAN, INTEGER, FLOATING = 0, 1, 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
@@ -28,6 +28,14 @@ def memory_owner(array: Any) -> Any:
     while (base := array.base) is not None and backend.is_array(base):
         array = base
     return array
+
+
+def tick() -> int:
+    """Let the clock go on, so that what is recorded from now on can be told from all before; return the new time."""
+    global clock
+    with _lock:
+        clock += 1
+        return clock
 
 
 def mark_overwritten(array: Any, by: str) -> None:
@@ -89,11 +97,20 @@ def check_unchanged(node: Node) -> None:
     Raises:
         GradientError: it was; the message names both ops.
     """
-    for saved in _saved_arrays(node.vjp):
+    check_arrays(_saved_arrays(node.vjp), node.stamp, node.op)
+
+
+def check_arrays(arrays: Iterable[Any], since: int, op: str) -> None:
+    """Refuse to go on after one of the arrays that ``op`` saved was overwritten.
+
+    Raises:
+        GradientError: it was, later than ``since``; the message names both ops.
+    """
+    for saved in arrays:
         owner = memory_owner(saved)
         change = _last_change.get(id(owner))
-        if change is not None and change[0]() is owner and change[1] > node.stamp:
+        if change is not None and change[0]() is owner and change[1] > since:
             raise GradientError(
-                f"{node.name}: needs a value of shape {tuple(saved.shape)} as {node.op} saw it, but {change[2]} has "
+                f"{op}_backward: needs a value of shape {tuple(saved.shape)} as {op} saw it, but {change[2]} has "
                 "overwritten it since; use the form that makes a new tensor, or change a clone()"
             )

@@ -49,15 +49,20 @@ def save(tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Map
     """Write tensors to one file, which is there completely or not at all.
 
     Args:
-        tensors: Tensors or arrays by name.
+        tensors: Tensors or arrays by name. One under several names is written as often.
         path: The file; replaced if it exists.
         metadata: Texts to keep with them.
 
     Raises:
-        DtypeError: a value is no tensor or array, or of a type that the format does not have.
+        DtypeError: a value is no tensor or array, or of a type that the format does not have, or no text.
     """
     from safetensors.numpy import save as encode
 
+    if not isinstance(tensors, Mapping):
+        raise DtypeError(f"save: expected tensors by name, got {type(tensors).__name__}; a module has a state_dict()")
+    for name, text in (metadata or {}).items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise DtypeError(f"save: expected metadata of texts, got {name!r}: {text!r}")
     arrays = {name: _host_array(name, value) for name, value in tensors.items()}
     data = encode(arrays, metadata=dict(metadata) if metadata is not None else None)
     final = Path(path)
@@ -74,7 +79,10 @@ def save(tensors: Mapping[str, Any], path: str | os.PathLike[str], metadata: Map
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Read the tensors that `save` wrote.
+    """Read the tensors that `save`, or another program that writes the format, wrote.
+
+    Names that the metadata give as names of other tensors, as `safetensors.torch.save_model` does for shared ones, get
+    these.
 
     Raises:
         SerializeError: the file is damaged or of another format.
@@ -85,14 +93,15 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     try:
         entries: list[tuple[str, dict[str, Any]]] = deserialize(data)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
-        raise SerializeError(f"{path}: not a complete safetensors file: {error}") from error
+        raise _unreadable(path, error) from error
     tensors: dict[str, Tensor] = {}
     for name, entry in entries:
         if entry["dtype"] not in _DTYPES:
             raise SerializeError(f"{path}: {name} has type {entry['dtype']}; known are {', '.join(_DTYPES)}")
         array = np.frombuffer(bytearray(entry["data"]), dtype=_DTYPES[entry["dtype"]])
         tensors[name] = wrap(array.reshape(entry["shape"]))
-    return tensors
+    shared = {name: tensors[other] for name, other in load_metadata(path).items() if other in tensors}
+    return shared | tensors
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -107,7 +116,28 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         with safe_open(os.fspath(path), framework="numpy") as file:
             return dict(file.metadata() or {})
     except SafetensorError as error:
-        raise SerializeError(f"{path}: not a complete safetensors file: {error}") from error
+        raise _unreadable(path, error) from error
+
+
+# How files begin that are passed by mistake, and what to do with them.
+_OTHER_FORMATS = {
+    b"PK\x03\x04": "a zip archive, as torch.save and numpy.savez write",
+    b"\x80": "a pickle",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF": "an HDF5 file",
+}
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> SerializeError:
+    with Path(path).open("rb") as file:
+        start = file.read(16)
+    for magic, what in _OTHER_FORMATS.items():
+        if start.startswith(magic):
+            return SerializeError(
+                f"{path}: not a safetensors file but {what}; read it with the library that wrote it, and save its "
+                "tensors with safetensors (for PyTorch: safetensors.torch.save_file)"
+            )
+    return SerializeError(f"{path}: not a complete safetensors file: {error}")
 
 
 def flatten(tree: Any, prefix: str = "") -> tuple[dict[str, Any], str]:

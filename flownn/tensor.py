@@ -136,7 +136,7 @@ class Tensor(Operators):
 
     def size(self, dim: builtins.int | None = None) -> Any:
         """Size of one dim, or of all of them."""
-        return self.shape if dim is None else self.data.shape[axis_of("size", self.data.ndim, dim)]
+        return self.shape if dim is None else self.shape[axis_of("size", self.ndim, dim)]
 
     def dim(self) -> builtins.int:
         """Number of dims."""

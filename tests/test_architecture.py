@@ -25,12 +25,21 @@ MAY_IMPORT = {
     },
     "flownn.nn": {"flownn", "flownn.nn"},
     "flownn.nn.parallel": {"flownn", "flownn.nn", "flowdist"},
+    "flownn.nn.modules.sync_batchnorm": {"flownn", "flownn.nn", "flowdist"},
     "flownn.nn.modules.data": {"flownn", "flownn.nn", "flowdata"},
+    "flownn.nn.modules.data.arguments": {"flownn", "flownn.nn", "flowdata", "flowdist.env"},  # this process's rank
+    # The loader's workers are those of the pipelines, and its distributed sampler asks the launcher who it is.
+    "flownn.utils": {"flownn"},
+    "flownn.utils.data.loader": {"flownn", "flowdata.executors.calls"},
+    "flownn.utils.data.worker": {"flownn", "flowdata.executors.calls"},
+    "flownn.utils.data.distributed": {"flownn", "flowdist.env"},
 }  # fmt: skip
 # below `flownn`, what nobody beneath may reach up to
 FORBIDDEN = {
-    "flownn.nn": ("flownn.optim", "flownn.models", "flownn.serialize"),
+    "flownn.nn": ("flownn.optim", "flownn.models", "flownn.serialize", "flownn.utils"),
     "flownn.optim": ("flownn.models",),
+    "flownn.utils": ("flownn.optim", "flownn.models", "flownn.serialize"),
+    "flownn.utils.data": ("flownn.nn",),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import select
@@ -14,7 +15,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
 
 import cloudpickle
 
@@ -23,23 +23,25 @@ from flowdata.executors import platform
 from flowdata.executors.slots import SlotLayout, SlotMemory
 from flowdata.executors.worker import (
     DIED,
+    KILL,
+    REQUEST,
+    RESPAWN,
     SETUP,
     SETUP_FAILED,
     STARTED,
     TASK,
     Inbox,
+    Job,
     Message,
     Setup,
     unpack_error,
 )
 
-if TYPE_CHECKING:
-    from flowdata.pipeline import Pipeline
-
 _TASKS_PER_WRITE = select.PIPE_BUF // TASK.size  # such a write goes in whole or not at all
 _MPI_VARIABLES = ("PMI", "OMPI_", "MPI", "HYDRA")  # with these in sight, a library would join the rank's MPI job
 _SINGLE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 _DEATH_NOTICE_S = 1.0  # from a connection's end to the server's word about it
+_log = logging.getLogger(__name__)
 _STOP_S = 1.0  # from the server's connection's end to its own
 
 
@@ -49,44 +51,55 @@ class Crew:
     Workers read tasks from one pipe, so that whoever is free takes the next. Each answers over its own socket, whose
     other end is in nobody else's hands: its closing tells either side that the other has gone.
 
+    A worker that dies is replaced, ``max_restarts`` times in all; what it had been doing is then in ``lost``.
+
     Args:
-        pipeline: What the workers run.
-        layout: The shared memory.
+        job: What the workers do.
+        layout: The shared memory; ``descriptor`` leads to it, and to as much behind it as a job wants.
+        max_restarts: Workers that may be replaced before a death is an error.
 
     Raises:
-        ConfigError: the pipeline cannot be pickled, or there is too little memory.
+        ConfigError: the job cannot be pickled, or there is too little memory.
     """
 
-    def __init__(self, pipeline: Pipeline, layout: SlotLayout) -> None:
+    def __init__(self, job: Job, layout: SlotLayout, max_restarts: int = 0) -> None:
+        self._job = job
         if not sys.executable:
-            raise ConfigError("process executor: this interpreter does not know its executable; use executor: serial")
+            raise ConfigError(f"{job.owner}: this interpreter does not know its executable; use {job.alternative}")
         try:
-            pickled = cloudpickle.dumps(pipeline)
+            pickled = cloudpickle.dumps(job)
         except Exception as error:
             raise ConfigError(
-                f"pipeline: source and stages travel to the workers by pickle, which failed: {type(error).__name__}: "
-                f"{error}; keep files, locks and connections out of them, or use executor: serial"
+                f"{job.parts} travel to the workers by pickle, which failed: {type(error).__name__}: "
+                f"{error}; keep files, locks and connections out of them, or use {job.alternative}"
             ) from error
         self._owner = os.getpid()
         self._stopped = False
         self.pids: list[int] = []
         self.unsent: deque[bytes] = deque()
-        descriptor = platform.unnamed_memory(layout.nbytes)
+        self.lost: list[int] = []
+        self.replaced = 0
+        self._most_replaced = max_restarts
+        self._died: dict[int, tuple[int, int]] = {}
+        self._stuck: dict[int, float] = {}
+        self._activity: dict[int, tuple[tuple[int, int], float]] = {}
+        self.descriptor = descriptor = platform.unnamed_memory(layout.nbytes)
         try:
             self.memory = SlotMemory(descriptor, layout)
             tasks, theirs = self._start(layout.workers, descriptor)
-            setup = Setup(
-                sys.path, os.environ.get("PYTHONPATH"), pickled, layout, descriptor, tasks, theirs, platform.features
-            )
-            try:
-                with contextlib.suppress(BrokenPipeError):  # why is learnt by reading
-                    Message(SETUP, payload=pickle.dumps(setup)).send(self._control.connection)
-                _reserve(descriptor, layout)
-            except BaseException:
-                self.stop()
-                raise
-        finally:
+        except BaseException:
             os.close(descriptor)
+            raise
+        setup = Setup(
+            sys.path, os.environ.get("PYTHONPATH"), pickled, layout, descriptor, tasks, theirs, platform.features
+        )
+        try:
+            with contextlib.suppress(BrokenPipeError):  # why is learnt by reading
+                Message(SETUP, payload=pickle.dumps(setup)).send(self._control.connection)
+            _reserve(descriptor, layout)
+        except BaseException:
+            self.stop()
+            raise
         self._poller = select.poll()
         self._by_descriptor: dict[int, int] = {}
         for number, inbox in enumerate([*self._results, self._control]):
@@ -149,19 +162,30 @@ class Crew:
         if self._stopped:
             raise DataError("Loader: its workers were ended or belong to the parent process; open a new loader")
 
-    def wait(self) -> None:
-        """Sleep until there is something to receive; an exception raised meanwhile by a signal handler does no harm."""
-        self._poller.poll()
+    def wait(self, seconds: float | None = None) -> None:
+        """Sleep until there is something to receive, or for so long.
+
+        An exception raised meanwhile by a signal handler does no harm.
+        """
+        self._poller.poll(None if seconds is None else seconds * 1e3)
+
+    def in_pipe(self) -> int:
+        """Tasks that no worker has read yet; 0 where the system does not tell."""
+        return platform.bytes_in_pipe(self._tasks) // TASK.size
+
+    def claims(self) -> set[int]:
+        """Tickets of the tasks that workers say they have."""
+        return {self.memory.claimed(number) for number in range(len(self._results))}
 
     def receive(self) -> list[tuple[int, Message]]:
         """Worker and message of what has come.
 
         Raises:
-            WorkerError: a worker or the server died, or could not be set up.
+            WorkerError: the server died, a worker did and may not be replaced, or they could not be set up.
             DataError: what the server's set-up raised on purpose.
         """
         self.check()
-        received = []
+        received: list[tuple[int, Message]] = []
         for descriptor, _ in self._poller.poll(0):
             if descriptor == self._tasks:
                 self._send_some()
@@ -172,16 +196,92 @@ class Crew:
                 continue
             messages = self._results[number].receive()
             if messages is None:
-                self._raise_death(number)
-            received += [(number, message) for message in messages]
+                self._await_notice(number)
+            else:
+                received += [(number, message) for message in messages]
+        for number in list(self._died):
+            received += self._replace(number)
         return received
+
+    # -- replacing them ----------------------------------------------------------------------------------------------
+
+    def _await_notice(self, number: int) -> None:
+        """Learn from the server how a worker ended that has closed its connection."""
+        poller = select.poll()
+        poller.register(self._control.connection, select.POLLIN)
+        deadline = time.monotonic() + _DEATH_NOTICE_S
+        while number not in self._died:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise WorkerError(
+                    f"{self._job.owner}: worker {number} closed its connection {self._occupation(number)}"
+                )
+            if poller.poll(left * 1000):
+                self._read_control()
+
+    def _replace(self, number: int) -> list[tuple[int, Message]]:
+        """Ask for a new worker in place of a dead one; returns what that one had still said.
+
+        Raises:
+            WorkerError: it is one too many.
+        """
+        pid, code = self._died.pop(number)
+        stuck = self._stuck.pop(number, None)
+        inbox = self._results[number]
+        how = _how(code) if stuck is None else (
+            f"did not get on for {stuck:.1f} s, which is more than sample_deadline, and was killed"
+        )  # fmt: skip
+        story = f"worker {number} (pid {pid}) {how} {self._occupation(number)}"
+        if self.replaced >= self._most_replaced:
+            spent = f"; {self.replaced} had been replaced already (max_worker_restarts)" if self.replaced else ""
+            raise WorkerError(f"{self._job.owner}: {story}{self._hint(code) if stuck is None else ''}{spent}")
+        self.replaced += 1
+        _log.warning("%s: %s; a new worker takes its place", self._job.owner, story)
+        del self._by_descriptor[inbox.connection.fileno()]
+        self._poller.unregister(inbox.connection)
+        said = [(number, message) for message in _last_words(inbox)]
+        inbox.connection.close()
+        if (ticket := self.memory.claimed(number)) != 0:
+            self.lost.append(ticket)
+        self.memory.claim(number, 0)
+        self.memory.clear_progress(number)
+        self._activity.pop(number, None)
+        own, theirs = socket.socketpair()
+        with theirs:
+            self._ask(RESPAWN, number, [theirs.fileno()])
+        self._results[number] = Inbox(own)
+        own.setblocking(False)
+        self._poller.register(own, select.POLLIN)
+        self._by_descriptor[own.fileno()] = number
+        return said
+
+    def _ask(self, request: int, number: int, descriptors: list[int]) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the server has gone; how is learnt by reading
+            socket.send_fds(self._control.connection, [REQUEST.pack(request, number)], descriptors)
+
+    def begin_to_wait(self) -> None:
+        """Start to measure anew who does not get on."""
+        self._activity.clear()
+
+    def end_stuck(self, deadline: float) -> None:
+        """Kill workers that have something to do and did not get on for ``deadline`` seconds of waiting."""
+        now = time.monotonic()
+        work = self.in_pipe() > 0
+        for number in range(len(self._results) if self.pids else 0):
+            state = self.memory.activity(number)
+            known, since = self._activity.get(number, (None, now))
+            if known != state or not (work or any(state)):
+                self._activity[number] = state, now
+            elif now - since > deadline and number not in self._stuck:
+                self._stuck[number] = now - since
+                self._ask(KILL, number, [])
 
     # -- how they ended ----------------------------------------------------------------------------------------------
 
     def _read_control(self) -> None:
         messages = self._control.receive()
         if messages is None:
-            raise WorkerError(f"process executor: the workers' server (pid {self._server.pid}) {self._server_end()}")
+            raise WorkerError(f"{self._job.owner}: the workers' server (pid {self._server.pid}) {self._server_end()}")
         for message in messages:
             if message.kind == STARTED:
                 self.pids = pickle.loads(message.payload)
@@ -190,23 +290,12 @@ class Crew:
                 if isinstance(error, DataError):
                     raise error
                 raise WorkerError(
-                    f"process executor: the workers could not be set up: {type(error).__name__}: {error}"
+                    f"{self._job.owner}: the workers could not be set up: {type(error).__name__}: {error}"
                 ) from error
             else:
                 assert message.kind == DIED, f"unexpected message of kind {message.kind} from the server"
                 number, pid, code = pickle.loads(message.payload)
-                who = f"worker {number} (pid {pid})"
-                raise WorkerError(f"process executor: {who} {_how(code)} {self._occupation(number)}{_hint(code)}")
-
-    def _raise_death(self, number: int) -> NoReturn:
-        """Raise what the server says about the end of a worker that has closed its connection."""
-        poller = select.poll()
-        poller.register(self._control.connection, select.POLLIN)
-        deadline = time.monotonic() + _DEATH_NOTICE_S
-        while (left := deadline - time.monotonic()) > 0:
-            if poller.poll(left * 1000):
-                self._read_control()
-        raise WorkerError(f"process executor: worker {number} closed its connection {self._occupation(number)}")
+                self._died[number] = pid, code
 
     def _server_end(self) -> str:
         try:
@@ -214,13 +303,20 @@ class Crew:
         except subprocess.TimeoutExpired:
             return "closed its connection"
         before = "" if self.pids else " before it had started the workers; what it wrote to stderr may say why"
-        return f"{_how(code)}{before}{_hint(code)}"
+        return f"{_how(code)}{before}{self._hint(code)}"
 
     def _occupation(self, number: int) -> str:
         if (busy := self.memory.progress(number)) is None:
-            return "between two samples"
+            return f"between two {self._job.unit}s"
         epoch, index = busy
-        return f"while processing record {index} of epoch {epoch}"
+        return f"while processing {self._job.unit} {index} of epoch {epoch}"
+
+    def _hint(self, code: int) -> str:
+        if code == -signal.SIGKILL:
+            return "; if nobody did that by hand, memory ran out: look at dmesg and at the job's memory limit"
+        if code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGABRT, -signal.SIGFPE):
+            return f"; native code crashed: run the {self._job.unit} with {self._job.alternative} to find where"
+        return ""
 
     # -- ending them -------------------------------------------------------------------------------------------------
 
@@ -253,6 +349,7 @@ class Crew:
     def _forget(self) -> None:
         for inbox in (self._control, *self._results):
             inbox.connection.close()
+        os.close(self.descriptor)
         del self.memory
 
 
@@ -264,6 +361,16 @@ def _wait_for_end(inboxes: Sequence[Inbox], seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             while inbox.receive() is not None:
                 pass
+
+
+def _last_words(inbox: Inbox) -> list[Message]:
+    """What a dead process had sent before."""
+    messages: list[Message] = []
+    inbox.connection.settimeout(_DEATH_NOTICE_S)  # for the case that a child of its own still holds the other end
+    with contextlib.suppress(TimeoutError):
+        while (more := inbox.receive()) is not None:
+            messages += more
+    return messages
 
 
 def _reserve(descriptor: int, layout: SlotLayout) -> None:
@@ -290,14 +397,6 @@ def _signal_name(code: int) -> str:
 
 def _how(code: int) -> str:
     return f"was killed by {_signal_name(code)}" if code < 0 else f"exited with code {code}"
-
-
-def _hint(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return "; if nobody did that by hand, memory ran out: look at dmesg and at the job's memory limit"
-    if code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGABRT, -signal.SIGFPE):
-        return "; native code crashed: run the record with executor: serial to find where"
-    return ""
 
 
 _live: weakref.WeakSet[Crew] = weakref.WeakSet()

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import math
 import os
 import signal
 import sys
 import tempfile
+import termios
+from array import array
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -23,6 +26,7 @@ def _available() -> frozenset[str]:
         "memfd": hasattr(os, "memfd_create"),
         "reserve": hasattr(os, "posix_fallocate"),
         "parent_death_signal": sys.platform == "linux",
+        "read_into": hasattr(os, "preadv"),
     }
     return frozenset(name for name, exists in found.items() if exists)
 
@@ -64,6 +68,36 @@ def reserve(descriptor: int, offset: int, size: int) -> None:
         if size > _available_bytes():
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))  # the kernel would go on until it kills somebody
         os.posix_fallocate(descriptor, offset, size)
+
+
+def bytes_in_pipe(descriptor: int) -> int:
+    """Bytes written to a pipe that nobody has read yet; 0 where the system does not tell the writer."""
+    if sys.platform != "linux":
+        return 0
+    count = array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
+
+
+def write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write bytes at an offset; the file grows as needed, and what lies between takes no memory."""
+    while data:  # one call writes 2 GiB at most
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def read_at(descriptor: int, target: memoryview, offset: int) -> None:
+    """Fill ``target`` with the bytes at an offset."""
+    while target:
+        if "read_into" in features:
+            size = os.preadv(descriptor, [target], offset)
+        else:
+            data = os.pread(descriptor, len(target), offset)
+            size = len(data)
+            target[:size] = data
+        if size == 0:
+            raise EOFError(f"expected {len(target)} more bytes at offset {offset}")
+        target, offset = target[size:], offset + size
 
 
 def _available_bytes() -> float:

@@ -6,7 +6,8 @@ import pickle
 import time
 import weakref
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +15,19 @@ from numpy.typing import NDArray
 
 from flowdata.errors import DataError
 from flowdata.executors.crew import Crew
+from flowdata.executors.rows import without
 from flowdata.executors.serial import PlanCursor
 from flowdata.executors.slots import Lease, SlotLayout
-from flowdata.executors.worker import FAILED, ROW_AND_PID, TASK, Message, unpack_error
+from flowdata.executors.worker import FAILED, ROW_AND_PID, TASK, Message, PipelineJob, unpack_error
+from flowdata.failures import BadSample
 from flowdata.loader import LoaderStats, Position
 from flowdata.sample import Batch, Specs
 from flowdata.sharding import ShardSpec, split_range
 
 if TYPE_CHECKING:
     from flowdata.pipeline import Pipeline
+
+_SEARCH_S = 0.2  # far longer than a message is on its way; only a worker's death is followed by such a wait
 
 
 class ProcessExecutor:
@@ -98,11 +103,14 @@ class ProcessExecutor:
     def _wait(self, prefetcher: _Prefetcher) -> None:
         start = time.perf_counter()
         try:
+            prefetcher.crew.begin_to_wait()
             while not prefetcher.is_due():
                 self._only_waiting = True
-                prefetcher.crew.wait()
+                prefetcher.crew.wait(prefetcher.patience)
                 self._only_waiting = False
                 prefetcher.receive()
+                if self._pipeline.sample_deadline is not None:
+                    prefetcher.crew.end_stuck(self._pipeline.sample_deadline)
         finally:
             self._stats.wait_seconds += time.perf_counter() - start
 
@@ -130,9 +138,10 @@ class _FromWorkers(Exception):
 class _Preparing:
     """A batch that workers are filling, or that is full and waits for its turn.
 
-    ``pending`` holds the first row of each chunk that is not finished, ``failure`` the first row that failed, who
-    processed it and the packed exception. A batch that is not ``wanted`` any more only keeps its slot until the
-    workers have let go of it.
+    ``pending`` holds the first row of each chunk that is not finished, ``ragged`` for each row the values that are
+    not in the slot (None for a row that was left out), ``bad`` the reports by chunk, ``failure`` the first row that
+    failed, who processed it and the packed exception. A batch that is not ``wanted`` any more only keeps its slot
+    until the workers have let go of it.
     """
 
     position: Position
@@ -140,7 +149,8 @@ class _Preparing:
     global_size: int
     slot: int | None
     pending: set[int]
-    ragged: list[tuple[Any, ...]]
+    ragged: list[tuple[Any, ...] | None]
+    bad: list[tuple[int, list[BadSample]]] = field(default_factory=list)
     failure: tuple[int, str, bytes] | None = None
     wanted: bool = True
 
@@ -150,6 +160,37 @@ class _Preparing:
         if self.failure is None:
             return not self.pending
         return all(first > self.failure[0] for first in self.pending)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A chunk of a batch."""
+
+    batch: _Preparing
+    first: int
+    count: int
+
+
+class _Search:
+    """Which tasks nobody has had for a while: a message, or a claim, may only be on its way."""
+
+    def __init__(self) -> None:
+        self.deaths = 0  # up to which the search has come to its end
+        self._after = 0
+        self._since: dict[int, float] = {}
+        self._clean_since: float | None = None
+
+    def look(self, missing: set[int], deaths: int) -> list[int]:
+        """The tickets that were missing in every look for ``_SEARCH_S`` seconds; ends after as long without any."""
+        now = time.monotonic()
+        self._since = {ticket: self._since.get(ticket, now) for ticket in missing}
+        if missing or deaths != self._after:
+            self._after, self._clean_since = deaths, None
+        elif self._clean_since is None:
+            self._clean_since = now
+        elif now - self._clean_since > _SEARCH_S:
+            self.deaths, self._clean_since = deaths, None
+        return [ticket for ticket, since in self._since.items() if now - since > _SEARCH_S]
 
 
 class _Prefetcher:
@@ -166,14 +207,19 @@ class _Prefetcher:
         self._free = list(range(slots))
         self._released: deque[int] = deque()  # slots whose batches died, in whatever thread
         self._queue: deque[_Preparing] = deque()
-        self._in_slot: dict[int, _Preparing] = {}
+        self._tasks: dict[int, _Task] = {}  # by ticket; sent or unsent, not answered
+        self._ticket = 0
+        self._deadline = pipeline.sample_deadline
+        self._search = _Search()
         largest = pipeline.batch_size
         if pipeline.last_batch != "wrap":
             largest = min(largest, len(pipeline.source))
         rows = len(split_range(largest, shard.count, shard.index))
         fixed = {name: spec for name, spec in specs.items() if spec.fixed}
         self._carried = tuple(name for name in specs if name not in fixed)
-        self.crew = Crew(pipeline, SlotLayout(slots, rows, pipeline.workers, fixed))
+        self.crew = Crew(
+            PipelineJob(pipeline), SlotLayout(slots, rows, pipeline.workers, fixed), pipeline.max_worker_restarts
+        )
         self._hand_out()
 
     @property
@@ -203,13 +249,15 @@ class _Prefetcher:
         """Make ``position`` the next batch."""
         if position == self.position:
             return
-        self.crew.memory.generation += 1
-        for task in self.crew.unsent:
-            slot, first, _, _ = TASK.unpack(task)
-            self._in_slot[slot].pending.discard(first)
-        self.crew.unsent.clear()
         for each in self._queue:
             each.wanted = False
+            if each.slot is not None:
+                for first in each.pending:
+                    self.crew.memory.set_ticket(each.slot, first, 0)
+        for packed in self.crew.unsent:
+            self._finish(TASK.unpack(packed)[-1])
+        self.crew.unsent.clear()
+        for each in self._queue:
             self._recycle(each)
         self._queue.clear()
         self._cursor.position = position
@@ -227,7 +275,57 @@ class _Prefetcher:
             raise _FromWorkers(error) from None
         for worker, message in received:
             self._note(worker, message)
+        for ticket in self.crew.lost:
+            self._send_again(ticket)
+        self.crew.lost.clear()
+        if self.crew.replaced > self._search.deaths:
+            self._find_lost()
         self._hand_out()
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds to wait for a message before something has to be looked at."""
+        times = [self._deadline / 4] if self._deadline is not None else []
+        if self.crew.replaced > self._search.deaths:
+            times.append(_SEARCH_S / 4)
+        return min(times, default=None)
+
+    def _find_lost(self) -> None:
+        """After a death: give away again what is neither in the pipe, nor claimed, nor answered.
+
+        A worker claims a task right after it has read it; one that dies in between takes the task with it. Tasks are
+        read in the order of their tickets, so those in the pipe are the last ones.
+        """
+        claimed = self.crew.claims()
+        unsent = {TASK.unpack(packed)[-1] for packed in self.crew.unsent}
+        sent = sorted(self._tasks.keys() - unsent)
+        taken = sent[: max(0, len(sent) - self.crew.in_pipe())]
+        for ticket in self._search.look({*taken} - claimed, self.crew.replaced):
+            self._send_again(ticket)
+
+    def _send_again(self, ticket: int) -> None:
+        """Give a task that was lost to another worker, under a new ticket."""
+        if (task := self._tasks.get(ticket)) is None:
+            return  # it was answered before
+        if not task.batch.wanted:
+            self._finish(ticket)
+            self._recycle(task.batch)
+            return
+        del self._tasks[ticket]
+        self.crew.send([self._new_task(task)])
+
+    def _new_task(self, task: _Task) -> bytes:
+        assert task.batch.slot is not None, "a task is for a batch in a slot"
+        self._ticket += 1
+        self._tasks[self._ticket] = task
+        self.crew.memory.set_ticket(task.batch.slot, task.first, self._ticket)
+        return TASK.pack(task.batch.slot, task.first, task.count, self._ticket)
+
+    def _finish(self, ticket: int) -> _Task | None:
+        task = self._tasks.pop(ticket, None)
+        if task is not None:
+            task.batch.pending.discard(task.first)
+        return task
 
     def _hand_out(self) -> None:
         """Start batches while there are free slots and fewer than ``prefetch_batches`` are on their way."""
@@ -242,20 +340,18 @@ class _Prefetcher:
             if size == 0:
                 continue
             batch.slot = slot = self._free.pop()
-            self._in_slot[slot] = batch
-            memory = self.crew.memory
-            header = memory.header(slot)
+            header = self.crew.memory.header(slot)
             header[0] = position.epoch
             header[1 : 1 + size] = indices
             chunks = range(0, size, self._chunk)
             batch.pending.update(chunks)
-            self.crew.send(
-                [TASK.pack(slot, first, min(self._chunk, size - first), memory.generation) for first in chunks]
-            )
+            self.crew.send([self._new_task(_Task(batch, first, min(self._chunk, size - first))) for first in chunks])
 
     def _note(self, worker: int, message: Message) -> None:
-        batch = self._in_slot[message.slot]
-        batch.pending.discard(message.first)
+        task = self._finish(message.ticket)
+        if task is None:
+            return  # somebody else did it meanwhile
+        batch = task.batch
         if not batch.wanted:
             self._recycle(batch)
         elif message.kind == FAILED:
@@ -263,33 +359,39 @@ class _Prefetcher:
             if batch.failure is None or row < batch.failure[0]:
                 batch.failure = row, f"worker {worker} (pid {pid})", message.payload[ROW_AND_PID.size :]
         elif message.payload:
-            values = pickle.loads(message.payload)
-            batch.ragged[message.first : message.first + len(values)] = values
+            values, bad = pickle.loads(message.payload)
+            batch.ragged[task.first : task.first + len(values)] = values
+            if bad:
+                batch.bad.append((task.first, bad))
 
     def _recycle(self, batch: _Preparing) -> None:
         """Free the slot of a batch that nobody wants, once no worker writes into it."""
         if batch.slot is not None and not batch.pending:
-            del self._in_slot[batch.slot]
             self._free.append(batch.slot)
             batch.slot = None
 
     def _deliver(self, batch: _Preparing) -> Batch:
         size = len(batch.indices)
         arrays: dict[str, Any] = {name: None for name in self._specs}  # in this order
+        kept = np.array([row is not None for row in batch.ragged], np.bool_)
         for column, name in enumerate(self._carried):
-            arrays[name] = [row[column] for row in batch.ragged]
+            arrays[name] = [row[column] for row in batch.ragged if row is not None]
         if batch.slot is None:
             arrays |= {
                 name: np.empty((0, *spec.fixed_shape), spec.dtype) for name, spec in self._specs.items() if spec.fixed
             }
         else:
             slot, memory = batch.slot, self.crew.memory
-            del self._in_slot[slot]
-            if self._held < self._most_held:
+            if not kept.all():
+                arrays |= without(dict(memory.arrays(memory.slot_bytes(slot), size)), kept)
+                self._free.append(slot)
+            elif self._held < self._most_held:
                 self._held += 1
                 lease = Lease(memory, slot, self._released)
                 arrays |= memory.arrays(np.asarray(lease), size)
             else:
                 arrays |= {name: array.copy() for name, array in memory.arrays(memory.slot_bytes(slot), size)}
                 self._free.append(slot)
-        return Batch(arrays, batch.indices, batch.position.epoch, batch.position.step, batch.global_size)
+        bad = tuple(report for _, reports in sorted(batch.bad, key=itemgetter(0)) for report in reports)
+        indices = batch.indices if kept.all() else batch.indices[kept]
+        return Batch(arrays, indices, batch.position.epoch, batch.position.step, batch.global_size, bad)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowdata.errors import StageError
+from flowdata.executors.rows import prepare, without
+from flowdata.failures import BadSample
 from flowdata.loader import LoaderStats, Position
-from flowdata.sample import ArraySpec, Batch, Sample, SampleKey, Specs
+from flowdata.sample import Batch, SampleKey, Specs
 from flowdata.sharding import ShardSpec
 
 if TYPE_CHECKING:
@@ -36,36 +37,6 @@ class PlanCursor:
         at_end = position.step + 1 == self._steps
         self.position = Position(position.epoch + 1, 0) if at_end else Position(position.epoch, position.step + 1)
         return position, indices.copy(), global_size  # the consumer may change its copy
-
-
-def store(sample: Sample, specs: Specs, rows: dict[str, Any]) -> dict[str, Any]:
-    """Put a finished sample's fixed arrays into its rows of the batch; return the ragged ones.
-
-    Raises:
-        StageError: an array has another shape or dtype than its spec.
-    """
-    values = {name: np.asarray(sample[name]) for name in specs}
-    for name, spec in specs.items():
-        value = values[name]
-        if value.dtype != spec.dtype or not _matches(value.shape, spec):
-            raise StageError(
-                f"record {sample.key.index} ({sample.origin}): expected {name} of shape {spec.shape} and dtype "
-                f"{spec.dtype} as the stages' output_spec says, got {value.shape} and {value.dtype}"
-            )
-    for name, row in rows.items():
-        if values[name] is row:
-            continue
-        for other, value in values.items():  # a stage may have passed on what was written here, by another name
-            if other != name and np.may_share_memory(value, row):
-                values[other] = value.copy()
-        row[...] = values[name]
-    return {name: values[name] for name, spec in specs.items() if not spec.fixed}
-
-
-def _matches(shape: tuple[int, ...], spec: ArraySpec) -> bool:
-    return len(shape) == len(spec.shape) and all(
-        want in (None, have) for have, want in zip(shape, spec.shape, strict=True)
-    )
 
 
 class SerialExecutor:
@@ -95,12 +66,21 @@ class SerialExecutor:
             name: np.empty((len(indices), *spec.fixed_shape), spec.dtype) if spec.fixed else [None] * len(indices)
             for name, spec in self._specs.items()
         }
+        bad: list[BadSample] = []
+        kept = np.ones(len(indices), np.bool_)
         for row, index in enumerate(indices.tolist()):
             rows = {name: arrays[name][row, ...] for name, spec in self._specs.items() if spec.fixed}
-            sample = self._pipeline.process(SampleKey(position.epoch, index), rows)
-            for name, value in store(sample, self._specs, rows).items():
+            ragged, report = prepare(self._pipeline, SampleKey(position.epoch, index), self._specs, rows)
+            if report is not None:
+                bad.append(report)
+            if ragged is None:
+                kept[row] = False
+                continue
+            for name, value in ragged.items():
                 arrays[name][row] = value
-        return Batch(arrays, indices, position.epoch, position.step, global_size)
+        if not kept.all():
+            arrays, indices = without(arrays, kept), indices[kept]
+        return Batch(arrays, indices, position.epoch, position.step, global_size, tuple(bad))
 
     def close(self) -> None:
         """Nothing to end: the serial executor owns no process and no shared memory."""

@@ -2,7 +2,8 @@
 
 It is started by fork and exec, so it has none of the consumer's threads, locks, MPI connections or descriptors, and
 it never runs the user's main module. It loads what all workers share once (libraries, the source's index), forks
-them from its only thread and then does nothing but report how they end. It ends when the consumer does.
+them from its only thread and then does nothing but report how they end, and replace them when asked to. It ends when
+the consumer does.
 """
 
 from __future__ import annotations
@@ -20,18 +21,20 @@ from collections.abc import Sequence
 from flowdata.executors import platform
 from flowdata.executors.worker import (
     DIED,
+    KILL,
+    REQUEST,
     SETUP,
     SETUP_FAILED,
     STARTED,
     Assignment,
     Inbox,
+    Job,
     Message,
     Setup,
     Watchdog,
     pack_error,
     run_worker,
 )
-from flowdata.pipeline import Pipeline
 
 
 def main(descriptor: int) -> None:
@@ -44,17 +47,20 @@ def main(descriptor: int) -> None:
     workers: dict[int, int] = {}
     try:
         watchdog = Watchdog(control.fileno())  # opening a source may take long
-        pipeline = _load(setup)
+        job = _load(setup)
         watchdog.stop()
         wake = _wake_on_child_end()
-        _fork_workers(setup, pipeline, control, wake, workers)
+        results = [socket.socket(fileno=descriptor) for descriptor in setup.results]
+        for number, own in enumerate(results):
+            _fork_worker(setup, job, number, own, [control, wake, *results], workers)
+        _close(results)
     except BaseException as error:
         _end(workers)
         Message(SETUP_FAILED, payload=pack_error(error)).send(control)
         return
     try:
-        Message(STARTED, payload=pickle.dumps(list(workers))).send(control)
-        _report_deaths(control, wake, workers)
+        _tell_pids(control, workers)
+        _serve(setup, job, control, wake, workers)
     except BrokenPipeError:
         return  # the consumer has gone
     finally:
@@ -75,7 +81,7 @@ def _receive_setup(control: socket.socket) -> Setup | None:
     return setup
 
 
-def _load(setup: Setup) -> Pipeline:
+def _load(setup: Setup) -> Job:
     sys.path[:] = setup.path
     if setup.python_path is None:
         os.environ.pop("PYTHONPATH", None)
@@ -85,14 +91,13 @@ def _load(setup: Setup) -> Pipeline:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, write_through=False)  # whole lines, not lost with the worker
-    pipeline = pickle.loads(setup.pipeline)
-    assert isinstance(pipeline, Pipeline)
+    job: Job = pickle.loads(setup.job)
     if images := sys.modules.get("cv2"):
         images.setNumThreads(0)  # a worker is one thread; more of them would only fight for its core
-    pipeline.source.open()
+    job.open()
     gc.collect()
     gc.freeze()  # collections in workers leave the shared pages alone
-    return pipeline
+    return job
 
 
 def _wake_on_child_end() -> socket.socket:
@@ -105,20 +110,24 @@ def _wake_on_child_end() -> socket.socket:
     return wake
 
 
-def _fork_workers(
-    setup: Setup, pipeline: Pipeline, control: socket.socket, wake: socket.socket, workers: dict[int, int]
+def _fork_worker(
+    setup: Setup,
+    job: Job,
+    number: int,
+    own: socket.socket,
+    inherited: Sequence[socket.socket],
+    workers: dict[int, int],
 ) -> None:
     server = os.getpid()
-    results = [socket.socket(fileno=descriptor) for descriptor in setup.results]
-    for number, own in enumerate(results):
-        if (pid := os.fork()) == 0:
-            # Nobody but this worker may hold its end: the consumer must see it close, as must the server's.
-            _close([control, wake, *(each for each in results if each is not own)])
-            run_worker(pipeline, Assignment(number, setup.tasks, own, setup.memory, setup.layout), server)
-        workers[pid] = number
-    _close(results)
-    os.close(setup.tasks)
-    os.close(setup.memory)
+    if (pid := os.fork()) == 0:
+        # Nobody but this worker may hold its end: the consumer must see it close, as must the server's.
+        _close([each for each in inherited if each is not own])
+        run_worker(job, Assignment(number, setup.tasks, own, setup.memory, setup.layout), server)
+    workers[pid] = number
+
+
+def _tell_pids(control: socket.socket, workers: dict[int, int]) -> None:
+    Message(STARTED, payload=pickle.dumps(sorted(workers, key=lambda pid: workers[pid]))).send(control)
 
 
 def _close(connections: Sequence[socket.socket]) -> None:
@@ -126,21 +135,41 @@ def _close(connections: Sequence[socket.socket]) -> None:
         each.close()
 
 
-def _report_deaths(control: socket.socket, wake: socket.socket, workers: dict[int, int]) -> None:
+def _serve(setup: Setup, job: Job, control: socket.socket, wake: socket.socket, workers: dict[int, int]) -> None:
+    """Report deaths and do what the consumer asks, until it goes away."""
     poller = select.poll()
     poller.register(control, select.POLLIN)
     poller.register(wake, select.POLLIN)
-    while control.fileno() not in dict(poller.poll()):
-        try:
-            wake.recv(4096)
-        except BlockingIOError:
-            continue
-        while workers:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                break
-            number = workers.pop(pid)
-            Message(DIED, payload=pickle.dumps((number, pid, os.waitstatus_to_exitcode(status)))).send(control)
+    while True:
+        ready = dict(poller.poll())
+        if wake.fileno() in ready:
+            _report_deaths(control, wake, workers)
+        if control.fileno() in ready:
+            data, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 1)
+            if not data:
+                return
+            request, number = REQUEST.unpack(data)
+            if request == KILL:
+                for pid, each in workers.items():  # one that was not reaped yet: the number is still its own
+                    if each == number:
+                        os.kill(pid, signal.SIGKILL)
+                continue
+            with socket.socket(fileno=descriptors[0]) as own:
+                _fork_worker(setup, job, number, own, [control, wake], workers)
+            _tell_pids(control, workers)
+
+
+def _report_deaths(control: socket.socket, wake: socket.socket, workers: dict[int, int]) -> None:
+    try:
+        wake.recv(4096)
+    except BlockingIOError:
+        return
+    while workers:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            break
+        number = workers.pop(pid)
+        Message(DIED, payload=pickle.dumps((number, pid, os.waitstatus_to_exitcode(status)))).send(control)
 
 
 def _end(workers: dict[int, int]) -> None:

@@ -21,9 +21,9 @@ _WORD = 8
 class SlotLayout:
     """Where everything lies in the shared mapping: plain arithmetic, equal in every process.
 
-    The mapping starts with one line for the consumer (the generation, see :class:`SlotMemory`) and one per worker
-    (what it works on). Then come the slots, each with a batch's epoch and indices and then its arrays, whose rows
-    are packed, so that a batch is contiguous.
+    The mapping starts with one line per worker (what it works on). Then come the slots, each with a batch's epoch,
+    the index of each row, the ticket of the task that each row's chunk waits for, and then its arrays, whose rows are
+    packed, so that a batch is contiguous.
 
     Args:
         slots: Number of slots.
@@ -40,11 +40,11 @@ class SlotLayout:
     @cached_property
     def head_bytes(self) -> int:
         """Bytes before the first slot."""
-        return _LINE * (1 + self.workers)
+        return _LINE * self.workers
 
     @cached_property
     def _offsets_and_size(self) -> tuple[dict[str, int], int]:
-        end = _round_up(_WORD * (1 + self.rows))
+        end = _round_up(_WORD * (1 + 2 * self.rows))
         offsets = {}
         for name, spec in self.specs.items():
             offsets[name] = end
@@ -78,8 +78,8 @@ def _round_up(size: int) -> int:
 class SlotMemory:
     """One process's view of the shared mapping; it stays mapped until the last array in it is gone.
 
-    The *generation* is a number that the consumer increases when it gives up what was prepared; workers then skip
-    what they find of earlier generations.
+    A task is valid while its *ticket* stands beside the first row of its chunk. The consumer takes it away when it
+    gives up what was prepared, or gives the chunk to somebody else; workers then skip what they find.
 
     Args:
         descriptor: The memory, of at least ``layout.nbytes`` bytes.
@@ -90,28 +90,43 @@ class SlotMemory:
         self.layout = layout
         mapping = mmap.mmap(descriptor, layout.nbytes)
         self._bytes: Array = np.frombuffer(mapping, np.uint8)
-        self._words = memoryview(mapping)[: layout.head_bytes].cast("q")
+        self._words = memoryview(mapping).cast("q")
 
-    @property
-    def generation(self) -> int:
-        """The consumer's generation."""
-        return self._words[0]
+    def _ticket_word(self, slot: int, first: int) -> int:
+        return self.layout.start(slot) // _WORD + 1 + self.layout.rows + first
 
-    @generation.setter
-    def generation(self, value: int) -> None:
-        self._words[0] = value
+    def ticket(self, slot: int, first: int) -> int:
+        """Ticket of the task for the chunk that begins with a row; 0 if none is wanted."""
+        return self._words[self._ticket_word(slot, first)]
+
+    def set_ticket(self, slot: int, first: int, ticket: int) -> None:
+        """Make ``ticket`` the valid one for a chunk."""
+        self._words[self._ticket_word(slot, first)] = ticket
+
+    def claim(self, worker: int, ticket: int) -> None:
+        """Publish, in one store, that ``worker`` has this task; 0 for none."""
+        self._words[worker * (_LINE // _WORD) + 1] = ticket
+
+    def claimed(self, worker: int) -> int:
+        """Ticket of the task that ``worker`` has."""
+        return self._words[worker * (_LINE // _WORD) + 1]
 
     def set_progress(self, worker: int, slot: int, row: int) -> None:
         """Publish, in one store, that ``worker`` begins with a sample."""
-        self._words[(1 + worker) * (_LINE // _WORD)] = slot << 32 | row + 1
+        self._words[worker * (_LINE // _WORD)] = slot << 32 | row + 1
 
     def clear_progress(self, worker: int) -> None:
         """Publish that ``worker`` has nothing to do."""
-        self._words[(1 + worker) * (_LINE // _WORD)] = 0
+        self._words[worker * (_LINE // _WORD)] = 0
+
+    def activity(self, worker: int) -> tuple[int, int]:
+        """Two words that change whenever ``worker`` gets on."""
+        start = worker * (_LINE // _WORD)
+        return self._words[start], self._words[start + 1]
 
     def progress(self, worker: int) -> tuple[int, int] | None:
         """Epoch and index of the sample that ``worker`` is busy with, if any."""
-        word = self._words[(1 + worker) * (_LINE // _WORD)]
+        word = self._words[worker * (_LINE // _WORD)]
         if word == 0:
             return None
         header = self.header(word >> 32)

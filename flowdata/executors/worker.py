@@ -11,38 +11,42 @@ import struct
 import threading
 import traceback
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol
 
 import cloudpickle
 
 from flowdata.errors import WorkerError
 from flowdata.executors import platform
-from flowdata.executors.serial import store
+from flowdata.executors.rows import prepare
 from flowdata.executors.slots import SlotLayout, SlotMemory
+from flowdata.failures import BadSample
 from flowdata.pipeline import Pipeline
 from flowdata.sample import Array, SampleKey
 
-# A task: slot, first row, number of rows, generation. All workers read tasks from one pipe; the size divides a page,
+# A task: slot, first row, number of rows, ticket. All workers read tasks from one pipe; the size divides a page,
 # so that a write is never torn and a read always gets whole tasks.
 TASK = struct.Struct("<4I")
 
 ROW_AND_PID = struct.Struct("<2I")  # before the packed error in a message FAILED
 
 DONE, FAILED, SETUP, SETUP_FAILED, STARTED, DIED = range(6)
-_HEADER = struct.Struct("<B3xIIQ")
+_HEADER = struct.Struct("<B3xIQ")
+
+# What the consumer asks of the server later on: which of these, and the worker's number.
+REQUEST = struct.Struct("<2I")
+RESPAWN, KILL = range(2)  # with the descriptor of a new connection; the worker is dead; kill it
 
 
 class Message(NamedTuple):
-    """What travels over a socket: ``DONE`` and ``FAILED`` name a chunk by slot and first row."""
+    """What travels over a socket: ``DONE`` and ``FAILED`` name a task by its ticket."""
 
     kind: int
-    slot: int = 0
-    first: int = 0
+    ticket: int = 0
     payload: bytes = b""
 
     def send(self, connection: socket.socket) -> None:
         """Send it, waiting while the other side does not read."""
-        connection.sendall(_HEADER.pack(self.kind, self.slot, self.first, len(self.payload)) + self.payload)
+        connection.sendall(_HEADER.pack(self.kind, self.ticket, len(self.payload)) + self.payload)
 
 
 class Inbox:
@@ -65,11 +69,11 @@ class Inbox:
         self._buffer += data
         messages, start = [], 0
         while len(self._buffer) >= start + _HEADER.size:
-            kind, slot, first, size = _HEADER.unpack_from(self._buffer, start)
+            kind, ticket, size = _HEADER.unpack_from(self._buffer, start)
             end = start + _HEADER.size + size
             if len(self._buffer) < end:
                 break
-            messages.append(Message(kind, slot, first, bytes(self._buffer[end - size : end])))
+            messages.append(Message(kind, ticket, bytes(self._buffer[end - size : end])))
             start = end
         del self._buffer[:start]
         return messages
@@ -81,7 +85,7 @@ class Setup:
 
     path: list[str]
     python_path: str | None
-    pipeline: bytes
+    job: bytes
     layout: SlotLayout
     memory: int
     tasks: int
@@ -139,7 +143,7 @@ class Watchdog:
 
 
 class Assignment(NamedTuple):
-    """What a worker is given, besides the pipeline."""
+    """What a worker is given, besides the job."""
 
     number: int
     tasks: int
@@ -148,7 +152,28 @@ class Assignment(NamedTuple):
     layout: SlotLayout
 
 
-def run_worker(pipeline: Pipeline, assignment: Assignment, parent: int) -> NoReturn:
+class Job(Protocol):
+    """What the workers of a crew do. It travels to them by pickle; the names are for messages.
+
+    ``owner`` is who has workers, ``parts`` what must pickle, ``alternative`` the setting without workers, ``unit`` what
+    a worker is busy with.
+    """
+
+    owner: ClassVar[str]
+    parts: ClassVar[str]
+    alternative: ClassVar[str]
+    unit: ClassVar[str]
+
+    def open(self) -> None:
+        """Load what all workers share; called once, in the server, before it forks them."""
+        ...
+
+    def work(self, assignment: Assignment) -> None:
+        """Do tasks until the pipe closes; called in each worker."""
+        ...
+
+
+def run_worker(job: Job, assignment: Assignment, parent: int) -> NoReturn:
     """The life of a worker, from right after the fork to the process's end."""
     code = 1
     try:
@@ -156,7 +181,7 @@ def run_worker(pipeline: Pipeline, assignment: Assignment, parent: int) -> NoRet
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         platform.die_with_parent(parent)
         Watchdog(assignment.results.fileno())
-        _work(pipeline, assignment)
+        job.work(assignment)
         code = 0
     except BrokenPipeError:
         code = 0  # the consumer went away while a result was on its way to it
@@ -166,34 +191,55 @@ def run_worker(pipeline: Pipeline, assignment: Assignment, parent: int) -> NoRet
         os._exit(code)
 
 
-def _work(pipeline: Pipeline, assignment: Assignment) -> None:
-    number, tasks, results, descriptor, layout = assignment
-    memory = SlotMemory(descriptor, layout)
-    specs = pipeline.output_specs()
-    carried = tuple(name for name in specs if name not in layout.specs)
-    rows_of_slot: dict[int, list[dict[str, Array]]] = {}
-    headers = [memory.header(slot) for slot in range(layout.slots)]
-    while task := os.read(tasks, TASK.size):
-        slot, first, count, generation = TASK.unpack(task)
-        if slot not in rows_of_slot:
-            arrays = dict(memory.arrays(memory.slot_bytes(slot), layout.rows))
-            rows_of_slot[slot] = [{name: arrays[name][row, ...] for name in arrays} for row in range(layout.rows)]
-        epoch, *indices = headers[slot][: 1 + first + count].tolist()
-        ragged: list[tuple[Any, ...]] = []
-        message = None
-        for row in range(first, first + count):
-            if memory.generation != generation:
-                break
-            memory.set_progress(number, slot, row)
-            rows = rows_of_slot[slot][row]
-            try:
-                values = store(pipeline.process(SampleKey(epoch, indices[row]), rows), specs, rows)
-            except BaseException as error:
-                message = Message(FAILED, slot, first, ROW_AND_PID.pack(row, os.getpid()) + pack_error(error))
-                break
-            if carried:
-                ragged.append(tuple(values[name] for name in carried))
-        memory.clear_progress(number)
-        if message is None:
-            message = Message(DONE, slot, first, pickle.dumps(ragged, protocol=5) if ragged else b"")
-        message.send(results)
+@dataclass(frozen=True)
+class PipelineJob:
+    """Take the samples of batches through a pipeline, into the batches' slots."""
+
+    pipeline: Pipeline
+
+    owner: ClassVar[str] = "process executor"
+    parts: ClassVar[str] = "pipeline: source and stages"
+    alternative: ClassVar[str] = "executor: serial"
+    unit: ClassVar[str] = "record"
+
+    def open(self) -> None:
+        """Load the source's index."""
+        self.pipeline.source.open()
+
+    def work(self, assignment: Assignment) -> None:
+        """Process chunks of samples."""
+        number, tasks, results, descriptor, layout = assignment
+        memory = SlotMemory(descriptor, layout)
+        specs = self.pipeline.output_specs()
+        carried = tuple(name for name in specs if name not in layout.specs)
+        rows_of_slot: dict[int, list[dict[str, Array]]] = {}
+        headers = [memory.header(slot) for slot in range(layout.slots)]
+        while task := os.read(tasks, TASK.size):
+            slot, first, count, ticket = TASK.unpack(task)
+            memory.claim(number, ticket)
+            if slot not in rows_of_slot:
+                arrays = dict(memory.arrays(memory.slot_bytes(slot), layout.rows))
+                rows_of_slot[slot] = [{name: arrays[name][row, ...] for name in arrays} for row in range(layout.rows)]
+            epoch, *indices = headers[slot][: 1 + first + count].tolist()
+            ragged: list[tuple[Any, ...] | None] = []
+            bad: list[BadSample] = []
+            message = None
+            for row in range(first, first + count):
+                if memory.ticket(slot, first) != ticket:
+                    break
+                memory.set_progress(number, slot, row)
+                rows = rows_of_slot[slot][row]
+                try:
+                    values, report = prepare(self.pipeline, SampleKey(epoch, indices[row]), specs, rows)
+                except BaseException as error:
+                    message = Message(FAILED, ticket, ROW_AND_PID.pack(row, os.getpid()) + pack_error(error))
+                    break
+                if report is not None:
+                    bad.append(report)
+                ragged.append(None if values is None else tuple(values[name] for name in carried))
+            memory.clear_progress(number)
+            if message is None:
+                worth_telling = bad or (carried and ragged)
+                message = Message(DONE, ticket, pickle.dumps((ragged, bad), protocol=5) if worth_telling else b"")
+            message.send(results)
+            memory.claim(number, 0)  # until now a task is in the pipe, claimed or answered: none gets lost

@@ -65,6 +65,10 @@ class ImageFiles:
             raise RecordError(f"{path}: cannot be read ({error.strerror})") from None
         return Sample(key, {"record": {"encoded": Feature.of(data), "class/label": Feature.of(-1)}}, path)
 
+    def origin(self, index: int) -> tuple[str, None]:
+        """The file of picture ``index``."""
+        return self.paths[index], None
+
     def fingerprint(self) -> str:
         """Digest of the relative paths and sizes."""
         self.open()

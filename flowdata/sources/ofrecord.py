@@ -33,6 +33,7 @@ class OFRecordSource:
         prefix: Start of a part file's name; ``part-`` unless `dataset.json` says otherwise.
         suffix_length: Least number of digits of a part's number, padded with zeros; -1 means no padding. 5 unless
             `dataset.json` says otherwise.
+        described: Whether to look for a `dataset.json`; without it the arguments alone decide.
 
     Raises:
         ConfigError: from ``open``, when the directory or a part file is missing, ``parts`` is needed, or an argument
@@ -50,6 +51,8 @@ class OFRecordSource:
         parts: int | None = None,
         prefix: str | None = None,
         suffix_length: int | None = None,
+        *,
+        described: bool = True,
     ) -> None:
         if parts is not None and parts < 1:
             raise ConfigError(f"OFRecordSource: expected parts >= 1, got {parts}")
@@ -57,6 +60,7 @@ class OFRecordSource:
         self.parts = parts
         self.prefix = prefix
         self.suffix_length = suffix_length
+        self.described = described
         self._reset()
 
     def _reset(self) -> None:
@@ -72,7 +76,7 @@ class OFRecordSource:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"dir": self.dir, "parts": self.parts, "prefix": self.prefix, "suffix_length": self.suffix_length}
+        return {name: getattr(self, name) for name in ("dir", "parts", "prefix", "suffix_length", "described")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -108,6 +112,11 @@ class OFRecordSource:
         """Number of records in all parts."""
         self.open()
         return int(self._starts[-1])
+
+    def part_starts(self) -> Offsets:
+        """The number of each part's first record and, as last element, the number of all records."""
+        self.open()
+        return self._starts
 
     def output_spec(self) -> Specs:
         """The one value ``record``."""
@@ -145,6 +154,11 @@ class OFRecordSource:
             raise RecordError(f"{origin}: {error}") from None
         return Sample(key, {"record": record}, origin)
 
+    def origin(self, index: int) -> tuple[str, int]:
+        """Part file and byte offset of record ``index``."""
+        part, offset, _ = self.locate(index)
+        return str(self._paths[part]), offset
+
     def locate(self, index: int) -> tuple[int, int, int]:
         """Part number, offset of the header and length of the message of record ``index``."""
         if not 0 <= index < len(self):
@@ -176,7 +190,7 @@ class OFRecordSource:
     def _description(self) -> tuple[DatasetInfo, str] | None:
         if not self.dir.is_dir():
             raise ConfigError(f"{self.dir}: expected a directory of OFRecord part files, found {_what_is(self.dir)}")
-        return dataset_of(self.dir)
+        return dataset_of(self.dir) if self.described else None
 
     def _expected_paths(self, described: tuple[DatasetInfo, str] | None) -> list[Path]:
         prefix = "part-" if self.prefix is None else self.prefix

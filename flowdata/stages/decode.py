@@ -296,11 +296,61 @@ class OFRecordImageDecoderRandomCrop:
         return sample.replace(**{self.output: decode_feature(sample, self, window, rows)})
 
 
-ImageDecoder = OFRecordImageDecoder | OFRecordImageDecoderRandomCrop
+@stage("image_decoder")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageDecoder:
+    """Decode the content of an image file, such as those of :class:`flowdata.sources.coco.COCOSource`.
+
+    Args:
+        encoded: Name of the file's content, uint8 (bytes,).
+        output: Name of the result; by default it replaces the content.
+        color_space: Order of the result's channels: RGB, BGR or GRAY.
+        max_pixels: Largest height times width that is accepted; refused before memory is taken.
+        orientation: ``ignore`` what EXIF data says of the picture's orientation, or ``apply`` it.
+        provider: Who decodes, as in :class:`OFRecordImageDecoder`.
+
+    Shape:
+        Output: uint8 (height, width, channels), channels 3 or, for GRAY, 1.
+
+    Raises:
+        ConfigError: an argument is not one of the possible ones, nvImageCodec is asked for and not usable, or the input
+            holds no bytes.
+        RecordError: the content is no whole image.
+
+    Reference:
+        ``oneflow.nn.image.decode``, whose default is BGR.
+    """
+
+    draws: ClassVar[bool] = False
+    encoded: str = "image"
+    output: str = "image"
+    color_space: ColorSpace = "RGB"
+    max_pixels: int = MAX_PIXELS
+    orientation: OrientationPolicy = "ignore"
+    provider: Provider = field(default="auto", repr=False)
+
+    def __post_init__(self) -> None:
+        _check_image_arguments("image_decoder", self)
+
+    def output_spec(self, specs: Specs) -> Specs:
+        content = specs[self.encoded]
+        if content.dtype != np.uint8 or len(content.shape) != 1:
+            raise ConfigError(f"image_decoder: expected encoded: {self.encoded!r} to be uint8 (bytes,), got {content}")
+        return specs | {self.output: _image_spec(self.color_space)}
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        image = decode(
+            sample[self.encoded].tobytes(), self.color_space, self.max_pixels, orientation=self.orientation,
+            provider=self.provider,
+        )  # fmt: skip
+        return sample.replace(**{self.output: image})
+
+
+_RecordDecoder = OFRecordImageDecoder | OFRecordImageDecoderRandomCrop
 
 
 def decode_feature(
-    sample: Sample, decoder: ImageDecoder, window: WindowOf | None = None, rows: RowOffsets | None = None
+    sample: Sample, decoder: _RecordDecoder, window: WindowOf | None = None, rows: RowOffsets | None = None
 ) -> Array:
     """The image of the feature that an image decoder names, or a window of it.
 
@@ -335,7 +385,7 @@ def _check_record(name: str, specs: Specs, record: str) -> None:
         raise ConfigError(f"{name}: expected record: {record!r} to be a parsed record, got {specs[record]}")
 
 
-def _check_image_arguments(name: str, decoder: ImageDecoder) -> None:
+def _check_image_arguments(name: str, decoder: _RecordDecoder | ImageDecoder) -> None:
     choices = {"color_space": COLOR_SPACES, "orientation": ORIENTATION_POLICIES, "provider": PROVIDERS}
     for argument, allowed in choices.items():
         if (value := getattr(decoder, argument)) not in allowed:

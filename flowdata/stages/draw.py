@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from flowdata.errors import ConfigError
-from flowdata.sample import ArraySpec, Sample, Specs
+from flowdata.sample import Array, ArraySpec, Sample, Specs
+from flowdata.seeding import sample_rng
 from flowdata.stages import stage
 
 
@@ -42,3 +43,20 @@ class CoinFlip:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return sample.replace(**{self.output: np.array(rng.random() < self.probability, np.int8)})
+
+
+def coin_flips(seed: int, rank: int, call: int, count: int, probability: float) -> Array:
+    """Zeros and ones for the rows of a batch whose samples nobody knows: for the module ``nn.CoinFlip``.
+
+    Args:
+        seed: Seed of the sequence of calls.
+        rank: Whose; each rank has its own.
+        call: Number of the call, from 0.
+        count: Numbers to draw.
+        probability: Probability of 1.
+
+    Returns:
+        int8 array (count,).
+    """
+    rng = sample_rng(seed, call, rank, "coin_flips")
+    return (rng.random(count) < probability).astype(np.int8)

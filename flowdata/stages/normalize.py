@@ -93,10 +93,12 @@ class CropMirrorNormalize:
         return specs | {self.output or self.image: ArraySpec(shape, np.dtype(np.float32), layout)}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        window = self._window(sample[self.image])
+        image = sample[self.image]
+        top, left, height, width = self.window(*image.shape[:2])
+        window = image[top : top + height, left : left + width]
         if sample.get(self.mirror, 0):
             window = cv2.flip(window, 1).reshape(window.shape)
-        height, width, channels = window.shape
+        channels = window.shape[2]
         output = self.output or self.image
         if self.layout == "NCHW":
             result = sample.destination(output, (channels, height, width), np.float32)
@@ -108,18 +110,23 @@ class CropMirrorNormalize:
             cv2.merge(list(planes), dst=result)
         return sample.replace(**{output: result})
 
-    def _window(self, image: Array) -> Array:
-        crop = self.crop or image.shape[:2]
-        if image.shape[0] < crop[0] or image.shape[1] < crop[1]:
+    def window(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width in pixels of the window in an image of this height and width.
+
+        Raises:
+            RecordError: the image is smaller than the window.
+        """
+        crop = self.crop or (height, width)
+        if height < crop[0] or width < crop[1]:
             raise RecordError(
-                f"crop_mirror_normalize: crop {crop} is larger than the image of {image.shape[:2]} pixels; resize it "
+                f"crop_mirror_normalize: crop {crop} is larger than the image of {(height, width)} pixels; resize it "
                 f"first"
             )
         top, left = (
             int(np.float32(have - want) * np.float32(position))
-            for have, want, position in zip(image.shape[:2], crop, self.crop_position, strict=True)
+            for have, want, position in zip((height, width), crop, self.crop_position, strict=True)
         )
-        return image[top : top + crop[0], left : left + crop[1]]
+        return top, left, *crop
 
     def _normalize(self, window: Array, planes: Array) -> None:
         """Per plane one fused multiply and add, straight into its place: the fastest way that needs no compiler."""

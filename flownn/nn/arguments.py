@@ -8,7 +8,17 @@ from typing import Any
 
 from flownn.ops.axes import axis_of
 
-__all__ = ["Sizes", "adaptive_sizes", "conv_padding", "legacy_reduction", "ntuple", "pad_pairs", "softmax_axis"]
+__all__ = [
+    "Sizes",
+    "adaptive_sizes",
+    "conv_padding",
+    "legacy_reduction",
+    "ntuple",
+    "output_padding_for",
+    "pad_pairs",
+    "softmax_axis",
+    "transposed_padding",
+]
 
 Sizes = int | Sequence[int]  # the same for all spatial dims, or one for each
 
@@ -61,6 +71,62 @@ def conv_padding(
     if isinstance(padding, str):
         raise ValueError(f"{name}: expected padding as ints, 'valid' or 'same', got {padding!r}")
     return tuple((p, p) for p in ntuple(padding, len(kernel_size), f"{name}.padding"))
+
+
+def transposed_padding(
+    padding: Sequence[int], output_padding: Sequence[int], stride: Sequence[int], dilation: Sequence[int], name: str
+) -> tuple[tuple[int, int], ...]:
+    """Elements (before, after) per dim that a transposed convolution drops; a negative number adds zeros.
+
+    Raises:
+        ValueError: ``output_padding`` reaches both stride and dilation.
+    """
+    if any(o >= max(s, d) for o, s, d in zip(output_padding, stride, dilation, strict=True)):
+        raise ValueError(
+            f"{name}: expected output_padding below stride or dilation, got output_padding {tuple(output_padding)}, "
+            f"stride {tuple(stride)}, dilation {tuple(dilation)}"
+        )
+    return tuple((p, p - o) for p, o in zip(padding, output_padding, strict=True))
+
+
+def output_padding_for(
+    output_size: Sequence[int],
+    spatial: Sequence[int],
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    name: str,
+) -> tuple[int, ...]:
+    """The ``output_padding`` with which a transposed convolution of ``spatial`` gives ``output_size``.
+
+    Args:
+        output_size: The spatial sizes; dims before them are ignored.
+        spatial: Spatial sizes of the input.
+        kernel_size: As of the layer, one per dim; as are ``stride``, ``padding`` and ``dilation``.
+        stride: See ``kernel_size``.
+        padding: See ``kernel_size``.
+        dilation: See ``kernel_size``.
+        name: Who asks, for the message.
+
+    Raises:
+        ValueError: too few sizes or too many, or sizes that no ``output_padding`` below the stride gives.
+    """
+    n = len(spatial)
+    wanted = tuple(output_size)[-n:]
+    smallest = tuple(
+        (size - 1) * s - 2 * p + d * (k - 1) + 1
+        for size, k, s, p, d in zip(spatial, kernel_size, stride, padding, dilation, strict=True)
+    )
+    largest = tuple(low + s - 1 for low, s in zip(smallest, stride, strict=True))
+    if not n <= len(output_size) <= n + 2 or any(
+        not low <= size <= high for low, size, high in zip(smallest, wanted, largest, strict=True)
+    ):
+        raise ValueError(
+            f"{name}: expected an output_size of {n} sizes from {smallest} to {largest} for an input of "
+            f"{tuple(spatial)}, got {tuple(output_size)}"
+        )
+    return tuple(size - low for low, size in zip(smallest, wanted, strict=True))
 
 
 def pad_pairs(padding: Sequence[int], name: str) -> tuple[tuple[int, int], ...]:

@@ -1,4 +1,4 @@
-"""Data-parallel training of modules; the one place in this package that knows `flowdist`."""
+"""Data-parallel training of modules, by `flowdist`."""
 
 from __future__ import annotations
 

@@ -11,17 +11,21 @@ from flownn.autograd import op
 from flownn.kernels.channels import compute_dtype
 from flownn.random import Generator
 
-__all__ = ["dropout"]
+__all__ = ["alpha_dropout", "dropout"]
+
+_SELU_AT_MINUS_INFINITY = -1.7580993408473766  # -alpha * scale of SELU
 
 
 @op
-def dropout(xp: Any, x: NDArray[Any], *, p: float, generator: Generator) -> Any:
+def dropout(xp: Any, x: NDArray[Any], *, p: float, generator: Generator, drawn_dims: int | None = None) -> Any:
     """Zero each element with probability ``p`` and scale the others by ``1 / (1 - p)`` (Srivastava et al., 2014).
 
-    One float32 is drawn per element in row-major order, whatever the memory layout or device.
+    With ``drawn_dims`` what lies behind an index into so many leading dims is kept or dropped together. One float32 is
+    drawn per decision in row-major order, whatever the memory layout or device.
     """
     compute_dtype("Dropout", x.dtype)
-    keep = xp.asarray(generator.uniform(x.shape, np.dtype(np.float32)) >= p)
+    decisions = x.shape if drawn_dims is None else (*x.shape[:drawn_dims], *(1,) * (x.ndim - drawn_dims))
+    keep = xp.asarray(generator.uniform(decisions, np.dtype(np.float32)) >= p)
     scale = x.dtype.type(1 / (1 - p) if p < 1 else 0)
 
     def apply(values: NDArray[Any]) -> Any:
@@ -30,3 +34,19 @@ def dropout(xp: Any, x: NDArray[Any], *, p: float, generator: Generator) -> Any:
         return result
 
     return apply(x), lambda g: (apply(g),)
+
+
+@op
+def alpha_dropout(xp: Any, x: NDArray[Any], *, p: float, generator: Generator) -> Any:
+    """Set each element to SELU's lower limit with probability ``p``, then restore mean 0 and variance 1.
+
+    Klambauer et al., 2017. One float32 is drawn per element in row-major order, as in `dropout`. With ``p`` 1 the
+    result is 0, as in PyTorch.
+    """
+    dtype = compute_dtype("AlphaDropout", x.dtype)
+    limit = _SELU_AT_MINUS_INFINITY
+    keep = xp.asarray(generator.uniform(x.shape, np.dtype(np.float32)) >= p)
+    scale = ((1 - p) * (1 + p * limit**2)) ** -0.5 if p < 1 else 0.0
+    kept = xp.where(keep, x.astype(dtype, copy=False), dtype.type(limit))
+    y = kept * dtype.type(scale) + dtype.type(-scale * limit * p)
+    return y.astype(x.dtype, copy=False), lambda g: (xp.where(keep, g * g.dtype.type(scale), g.dtype.type(0)),)

@@ -24,13 +24,14 @@ class Adam(Optimizer):
         eps: Added to the root of the mean square.
         weight_decay: Factor of the L2 penalty's gradient.
         amsgrad: Divide by the largest mean square so far.
+        do_bias_correction: Divide the means by ``1 - beta**step``, which makes up for their start at 0.
         maximize: Climb instead of descending.
 
     Raises:
         ValueError: a negative number, or a beta outside 0 <= beta < 1.
 
     Reference:
-        Kingma and Ba, 2015; Reddi et al., 2018 for amsgrad; ``torch.optim.Adam``.
+        Kingma and Ba, 2015; Reddi et al., 2018 for amsgrad; ``torch.optim.Adam``, and OneFlow's ``do_bias_correction``.
 
     >>> import flownn as flow
     >>> p = flow.nn.Parameter(flow.tensor([1.0]))
@@ -51,6 +52,7 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
+        do_bias_correction: bool = True,
         *,
         maximize: bool = False,
     ) -> None:
@@ -60,15 +62,18 @@ class Adam(Optimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
+            "do_bias_correction": do_bias_correction,
             "maximize": maximize,
         }
         super().__init__(params, options)
 
-    def check_options(self, group: Mapping[str, Any]) -> None:
-        """Raise ValueError where an option's value makes no sense."""
-        super().check_options(group)
-        if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
-            raise ValueError(f"{type(self).__name__}: expected two betas from 0 to below 1, got {group['betas']}")
+    def own_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Raise ValueError for a state of the variant with the other kind of weight decay."""
+        options = super().own_options(group)
+        if options.pop("decoupled_weight_decay", self.decoupled) != self.decoupled:
+            other = "Adam" if self.decoupled else "AdamW"
+            raise ValueError(f"{type(self).__name__}.load_state_dict: this is a state of {other}")
+        return options
 
     def update(
         self, xp: Any, value: NDArray[Any], grad: NDArray[Any], state: dict[str, Any], group: Mapping[str, Any]
@@ -101,11 +106,12 @@ class Adam(Optimizer):
         square += work
         if group["amsgrad"]:
             square = xp.maximum(state["max_exp_avg_sq"].data, square, out=state["max_exp_avg_sq"].data)
+        correction1, correction2 = self.corrections(step, group)
         xp.sqrt(square, out=work)
-        work /= number(math.sqrt(1 - beta2**step))
+        work /= number(math.sqrt(correction2))
         work += number(group["eps"])
         xp.divide(mean, work, out=work)
-        work *= number(group["lr"] / (1 - beta1**step))
+        work *= number(group["lr"] / correction1)
         value -= work
 
 
@@ -119,13 +125,14 @@ class AdamW(Adam):
         eps: Added to the root of the mean square.
         weight_decay: Every step multiplies the parameters by ``1 - lr * weight_decay``.
         amsgrad: Divide by the largest mean square so far.
+        do_bias_correction: Divide the means by ``1 - beta**step``, which makes up for their start at 0.
         maximize: Climb instead of descending.
 
     Raises:
         ValueError: a negative number, or a beta outside 0 <= beta < 1.
 
     Reference:
-        Loshchilov and Hutter, 2019; ``torch.optim.AdamW``.
+        Loshchilov and Hutter, 2019; ``torch.optim.AdamW``, with OneFlow's ``do_bias_correction``.
     """
 
     decoupled = True
@@ -138,7 +145,8 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
+        do_bias_correction: bool = True,
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, do_bias_correction, maximize=maximize)

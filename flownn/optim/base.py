@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from flownn import backend
@@ -13,6 +12,9 @@ from flownn.autograd import enable_grad, mark_overwritten, wrap
 from flownn.tensor import Tensor
 
 __all__ = ["Optimizer"]
+
+# What PyTorch's state also holds: how to compute, not what. The rules here have one way.
+_OTHER_LIBRARY = frozenset({"foreach", "fused", "capturable", "differentiable", "param_names"})
 
 
 class Optimizer:
@@ -76,6 +78,9 @@ class Optimizer:
         for option in ("lr", "weight_decay", "momentum", "eps"):
             if option in group and not group[option] >= 0:
                 raise ValueError(f"{type(self).__name__}: expected {option} of at least 0, got {group[option]}")
+        betas = group.get("betas", (0.0, 0.0))
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"{type(self).__name__}: expected two betas from 0 to below 1, got {betas}")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients, or fill them with zeros."""
@@ -113,6 +118,10 @@ class Optimizer:
         """Change ``value`` in place, following ``grad``; ``state`` is this parameter's, of tensors and numbers."""
         raise NotImplementedError(f"{type(self).__name__}: define update()")
 
+    def corrections(self, step: int, group: Mapping[str, Any]) -> list[float]:
+        """What to divide running means by that started at 0, ``1 - beta**step`` each; 1 where that is not wanted."""
+        return [1 - beta**step if group["do_bias_correction"] else 1.0 for beta in group["betas"]]
+
     def scratch(self, xp: Any, like: NDArray[Any], slot: int = 0) -> NDArray[Any]:
         """Uninitialised memory of the shape and dtype of ``like``, the same for all parameters of a step."""
         key = (xp.__name__, like.dtype, slot)
@@ -140,12 +149,15 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave: options of the groups and state of the parameters, bit for bit.
 
+        Args:
+            state_dict: Of this rule, here or in PyTorch.
+
         Raises:
             ValueError: other numbers of groups or parameters, an unknown option or state, or a state of another shape.
                 Then nothing was changed.
         """
         name = type(self).__name__
-        groups = state_dict["param_groups"]
+        groups = [self.own_options(group) for group in state_dict["param_groups"]]
         sizes = [len(group["params"]) for group in self.param_groups]
         given = [len(group["params"]) for group in groups]
         if sizes != given:
@@ -153,6 +165,7 @@ class Optimizer:
         for group in groups:
             if unknown := group.keys() - self.defaults.keys() - {"params", "initial_lr"}:
                 raise ValueError(f"{name}.load_state_dict: unknown options {sorted(unknown)}")
+            self.check_options({**self.defaults, **group})
         by_number = {
             number: p
             for own, group in zip(self.param_groups, groups, strict=True)
@@ -163,24 +176,29 @@ class Optimizer:
             p = by_number.get(int(number))
             if p is None or values.keys() - set(self.state_names):
                 raise ValueError(f"{name}.load_state_dict: state {sorted(values)} for parameter {number} is not known")
-            state[p] = {key: self._own(f"{number}.{key}", value, p) for key, value in values.items()}
+            state[p] = {
+                key: int(value) if key == "step" else self._own(f"{number}.{key}", value, p)
+                for key, value in values.items()
+            }
         for own, group in zip(self.param_groups, groups, strict=True):
             own.update({option: value for option, value in group.items() if option != "params"})
         self.state = state
 
+    def own_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """A group of a saved state without what another library's optimizers add."""
+        return {option: value for option, value in group.items() if option not in _OTHER_LIBRARY}
+
     def _own(self, key: str, value: Any, p: Tensor) -> Any:
-        """A copy of one value of the state, on the parameter's device; numbers stay numbers."""
-        array = value.data if isinstance(value, Tensor) else value
-        if not backend.is_array(array):
-            if not hasattr(array, "__array__"):
-                return value
-            array = np.asarray(array)
+        """A copy of one value of the state, on the parameter's device and of its type; numbers stay numbers."""
+        if not isinstance(value, Tensor) and not hasattr(value, "__array__"):
+            return value
+        array = value.data if isinstance(value, Tensor) else backend.foreign_array(value)
         if array.ndim and array.shape != p.data.shape:
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: expected {key} of shape {tuple(p.data.shape)}, "
                 f"got {tuple(array.shape)}"
             )
-        return wrap(backend.to_device(array, backend.device_of(p.data)).copy())
+        return wrap(backend.to_device(array, backend.device_of(p.data)).astype(p.data.dtype))
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,10 @@ def test_what_cannot_be_saved_is_named(tmp_path: Path) -> None:
         serialize.save({"lr": 0.1}, tmp_path / "x")
     with pytest.raises(DtypeError, match="z has type complex128"):
         serialize.save({"z": np.ones(2, complex)}, tmp_path / "x")
+    with pytest.raises(DtypeError, match=r"expected tensors by name, got Linear; a module has a state_dict\(\)"):
+        serialize.save(nn.Linear(1, 1), tmp_path / "x")  # type: ignore[arg-type]
+    with pytest.raises(DtypeError, match="expected metadata of texts, got 'step': 3"):
+        serialize.save({"x": np.ones(2)}, tmp_path / "x", {"step": 3})  # type: ignore[dict-item]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -103,6 +108,38 @@ def test_nested_states_come_back() -> None:
         serialize.unflatten({}, rest)
 
 
+def test_files_of_other_formats_are_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "array.npy", np.ones(3))
+    np.savez(tmp_path / "arrays.npz", np.ones(3))
+    (tmp_path / "objects.pkl").write_bytes(pickle.dumps({"weight": [1.0] * 100}))
+    (tmp_path / "notes.txt").write_text("words, and more of them\n" * 10)
+    for name, what in (
+        ("array.npy", "not a safetensors file but a NumPy array"),
+        ("arrays.npz", "not a safetensors file but a zip archive, as torch.save"),
+        ("objects.pkl", "not a safetensors file but a pickle; read it with the library that wrote it"),
+        ("notes.txt", "not a complete safetensors file"),
+    ):
+        for read in (serialize.load, serialize.load_metadata):
+            with pytest.raises(serialize.SerializeError, match=f"{name}: {what}"):
+                read(tmp_path / name)
+
+
+def shared_twins() -> nn.Sequential:
+    first, second = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+    second.weight = first.weight
+    return nn.Sequential(first, second)
+
+
+def test_shared_weights_stay_shared(tmp_path: Path) -> None:
+    one, other = shared_twins(), shared_twins()
+    serialize.save(one.state_dict(), tmp_path / "net")
+    found = serialize.load(tmp_path / "net")
+    assert found.keys() == {"0.weight", "1.weight"}
+    other.load_state_dict(found)
+    assert other[0].weight is other[1].weight
+    np.testing.assert_array_equal(other[1].weight.data, one[0].weight.data)
+
+
 @pytest.mark.torch
 def test_pytorch_weights_there_and_back(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="compares with PyTorch")
@@ -115,3 +152,70 @@ def test_pytorch_weights_there_and_back(tmp_path: Path) -> None:
     theirs.load_state_dict(load_file(tmp_path / "net"), strict=True)
     for name, value in theirs.state_dict().items():
         np.testing.assert_array_equal(ours.state_dict()[name].data, value.numpy())
+
+
+def torch_net(torch: Any) -> Any:
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Linear(3, 4))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_pytorch_states_of_every_type_there_and_back(dtype: str, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    from safetensors.torch import load_file, save_file
+
+    theirs = torch_net(torch).to(getattr(torch, dtype))
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(3, 4)).to(getattr(flow, dtype))
+    net.load_state_dict(theirs.state_dict())  # in memory
+    save_file(theirs.state_dict(), tmp_path / "theirs", metadata={"format": "pt"})
+    from_file = serialize.load(tmp_path / "theirs")
+    serialize.save(net.state_dict(), tmp_path / "ours")
+    back = load_file(tmp_path / "ours")
+    for name, value in theirs.state_dict().items():
+        expected = value.double().numpy()
+        for found in (net.state_dict()[name], from_file[name]):
+            assert str(found.dtype).split(".")[1] == str(value.dtype).split(".")[1]
+            np.testing.assert_array_equal(found.data.astype(np.float64), expected)
+        assert back[name].dtype == value.dtype
+        assert torch.equal(back[name], value)
+    theirs.load_state_dict(back, strict=True)
+    assert serialize.load_metadata(tmp_path / "theirs") == {"format": "pt"}
+
+
+@pytest.mark.torch
+def test_strided_values_and_other_types_are_converted() -> None:
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    weight, bias = torch.randn(6, 8).bfloat16().t()[::2, 1::2], torch.randn(8, requires_grad=True)[::2]
+    layer = nn.Linear(3, 4)
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    np.testing.assert_array_equal(layer.weight.data, weight.float().numpy())
+    np.testing.assert_array_equal(layer.bias.data, bias.detach().numpy())
+    assert layer.weight.data.dtype == np.float32
+
+
+@pytest.mark.torch
+def test_shared_weights_come_from_pytorch_and_go_back(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    from safetensors.torch import load_file, save_model
+
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Linear(3, 3, bias=False))
+    theirs[1].weight = theirs[0].weight
+    save_model(theirs, tmp_path / "theirs")  # writes one of the two names
+    ours = shared_twins()
+    ours.load_state_dict(serialize.load(tmp_path / "theirs"))
+    np.testing.assert_array_equal(ours[1].weight.data, theirs[0].weight.detach().numpy())
+    ours[0].weight.data[...] += 1
+    serialize.save(ours.state_dict(), tmp_path / "ours")
+    theirs.load_state_dict(load_file(tmp_path / "ours"), strict=True)
+    assert theirs[0].weight is theirs[1].weight
+    np.testing.assert_array_equal(theirs[0].weight.detach().numpy(), ours[0].weight.data)
+
+
+@pytest.mark.torch
+def test_a_file_of_torch_save_is_refused(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    torch.save({"x": torch.ones(3)}, tmp_path / "net.pt")
+    torch.save({"x": torch.ones(30)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    for name, what in (("net.pt", "a zip archive, as torch.save"), ("old.pt", "a pickle")):
+        with pytest.raises(serialize.SerializeError, match=f"{name}: not a safetensors file but {what}"):
+            serialize.load(tmp_path / name)

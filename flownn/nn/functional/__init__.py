@@ -27,8 +27,17 @@ from flownn.nn.functional.activation import (
     tanh,
     threshold,
 )
-from flownn.nn.functional.conv import conv1d, conv2d, conv3d
+from flownn.nn.functional.attention import multi_head_attention_forward, scaled_dot_product_attention
+from flownn.nn.functional.conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from flownn.nn.functional.distance import cosine_similarity, normalize, pairwise_distance
+from flownn.nn.functional.fold import fold, unfold
 from flownn.nn.functional.lookup import embedding, one_hot
 from flownn.nn.functional.loss import (
     binary_cross_entropy,
@@ -47,8 +56,15 @@ from flownn.nn.functional.loss import (
     triplet_margin_loss,
 )
 from flownn.nn.functional.matmul import linear
-from flownn.nn.functional.noise import dropout
-from flownn.nn.functional.norm import batch_norm
+from flownn.nn.functional.noise import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
+from flownn.nn.functional.norm import (
+    batch_norm,
+    fused_batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from flownn.nn.functional.padding import pad
 from flownn.nn.functional.pixelshuffle import pixel_shuffle, pixel_unshuffle
 from flownn.nn.functional.pool import (
@@ -63,11 +79,23 @@ from flownn.nn.functional.pool import (
     max_pool3d,
 )
 from flownn.nn.functional.resample import interpolate
+from flownn.nn.functional.unpool import (
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -78,23 +106,34 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
     "ctc_loss",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "embedding",
+    "fold",
+    "fused_batch_norm",
     "gelu",
     "glu",
+    "group_norm",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "huber_loss",
+    "instance_norm",
     "interpolate",
     "kl_div",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
@@ -103,8 +142,12 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "nll_loss",
     "normalize",
     "one_hot",
@@ -116,6 +159,8 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",
@@ -128,4 +173,5 @@ __all__ = [
     "tanh",
     "threshold",
     "triplet_margin_loss",
+    "unfold",
 ]

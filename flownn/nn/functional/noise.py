@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from flownn.errors import ShapeError
 from flownn.inplace import replace
 from flownn.ops import noise
 from flownn.random import Generator, default_generator
 from flownn.tensor import Tensor
 
-__all__ = ["dropout"]
+__all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d"]
 
 
 def dropout(
@@ -22,13 +25,69 @@ def dropout(
         inplace: Write the result into the memory of ``input``.
         generator: Where to draw from; None means the default generator.
     """
+    return _drop("dropout", noise.dropout, input, p, training, inplace, generator)
+
+
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Drop whole channels of sequences (N, C, L) or (C, L); arguments as in `dropout`."""
+    return _drop_channels(1, input, (2, 3), p, training, inplace, generator)
+
+
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Drop whole channels of images (N, C, H, W), or of (N, C, L) as PyTorch does; arguments as in `dropout`."""
+    return _drop_channels(2, input, (3, 4), p, training, inplace, generator)
+
+
+def dropout3d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Drop whole channels of volumes (N, C, D, H, W) or (C, D, H, W); arguments as in `dropout`."""
+    return _drop_channels(3, input, (4, 5), p, training, inplace, generator)
+
+
+def alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Dropout that keeps mean 0 and variance 1, for `flownn.nn.SELU`; arguments as in `dropout`."""
+    return _drop("alpha_dropout", noise.alpha_dropout, input, p, training, inplace, generator)
+
+
+def _drop_channels(
+    n: int,
+    input: Tensor,
+    dims: tuple[int, int],
+    p: float,
+    training: bool,
+    inplace: bool,
+    generator: Generator | None,
+) -> Tensor:
+    if input.ndim not in dims:
+        raise ShapeError(f"dropout{n}d: expected {dims[0]} or {dims[1]} dims, got shape {tuple(input.data.shape)}")
+    batched = n == 2 or input.ndim == dims[1]
+    drawn = {"drawn_dims": 2 if batched else 1}
+    return _drop(f"dropout{n}d", noise.dropout, input, p, training, inplace, generator, **drawn)
+
+
+def _drop(
+    name: str,
+    op: Callable[..., Tensor],
+    input: Tensor,
+    p: float,
+    training: bool,
+    inplace: bool,
+    generator: Generator | None,
+    **attrs: int,
+) -> Tensor:
     if not 0 <= p <= 1:
-        raise ValueError(f"dropout: expected a probability p between 0 and 1, got {p}")
+        raise ValueError(f"{name}: expected a probability p between 0 and 1, got {p}")
     if not training or p == 0:
         return input
     draw = generator or default_generator
     if inplace:
-        replace(input, "dropout(inplace=True)", noise.dropout, p=p, generator=draw)
+        replace(input, f"{name}(inplace=True)", op, p=p, generator=draw, **attrs)
         return input
-    result: Tensor = noise.dropout(input, p=p, generator=draw)
-    return result
+    return op(input, p=p, generator=draw, **attrs)

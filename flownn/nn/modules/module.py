@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from flownn import backend, dtypes
@@ -270,7 +269,7 @@ class Module:
         own = self.state_dict()
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
-        values = {name: _host_array(state_dict[name]) for name in own if name in state_dict}
+        values = {name: _array_of(state_dict[name]) for name in own if name in state_dict}
         problems = [
             f"{name}: expected shape {tuple(own[name].data.shape)}, got {tuple(value.shape)}"
             for name, value in values.items()
@@ -414,8 +413,5 @@ def indented(text: str) -> str:
     return text.replace("\n", "\n  ")
 
 
-def _host_array(value: Any) -> Any:
-    """The array of a tensor of ours, or what NumPy makes of anything else (a PyTorch tensor, a list)."""
-    if isinstance(value, Tensor):
-        return value.data
-    return value if backend.is_array(value) else np.asarray(value)
+def _array_of(value: Any) -> Any:
+    return value.data if isinstance(value, Tensor) else backend.foreign_array(value)

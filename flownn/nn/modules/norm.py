@@ -1,8 +1,9 @@
-"""Normalisation layers."""
+"""Normalisation layers with running statistics: over the batch, and over each sample."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import warnings
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,13 +13,26 @@ from flownn.errors import ShapeError
 from flownn.nn import init
 from flownn.nn.modules.module import Module
 from flownn.nn.parameter import Parameter, empty_parameter
-from flownn.ops.norm import batch_norm
+from flownn.ops.group_norm import instance_norm
+from flownn.ops.norm import batch_norm, fused_batch_norm
 from flownn.tensor import Tensor
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "FusedBatchNorm1d",
+    "FusedBatchNorm2d",
+    "FusedBatchNorm3d",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+]
 
 
-class _BatchNorm(Module):
+class _NormBase(Module):
+    """A scale, a shift and running statistics per channel; parameters and buffers are named as in PyTorch."""
+
     input_dims: ClassVar[tuple[int, ...]]
     input_form: ClassVar[str]
     weight: Parameter | None
@@ -66,29 +80,8 @@ class _BatchNorm(Module):
             init.ones_(self.weight)
             init.zeros_(self.bias)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise ``input``; in training mode also track its statistics."""
-        shape = input.data.shape
-        if len(shape) not in self.input_dims or shape[1] != self.num_features:
-            form = self.input_form.replace("C", str(self.num_features))
-            raise ShapeError(f"{type(self).__name__}: expected input {form}, got shape {tuple(shape)}")
-        momentum = 0.0 if self.momentum is None else self.momentum
-        tracking = self.training and self.track_running_stats and input.data.size > 0
-        if tracking and self.num_batches_tracked is not None:
-            self.num_batches_tracked.data[...] += 1
-            if self.momentum is None:  # the plain mean over all batches so far
-                momentum = 1.0 / float(self.num_batches_tracked.data)
-        result: Tensor = batch_norm(
-            input,
-            self.weight,
-            self.bias,
-            self.running_mean if tracking or not self.training else None,
-            self.running_var if tracking or not self.training else None,
-            use_batch_statistics=self.training or self.running_mean is None,
-            momentum=momentum,
-            eps=self.eps,
-        )
-        return result
+    def _form(self) -> str:
+        return self.input_form.replace("C", str(self.num_features))
 
     def extra_repr(self) -> str:
         """All arguments."""
@@ -96,6 +89,82 @@ class _BatchNorm(Module):
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"track_running_stats={self.track_running_stats}"
         )
+
+
+class _BatchNorm(_NormBase):
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise ``input``; in training mode also track its statistics."""
+        result: Tensor = batch_norm(input, **self._arguments(input))
+        return result
+
+    def _arguments(self, input: Tensor) -> dict[str, Any]:
+        """What the op takes beside a checked ``input``, which counts as tracked if this is training."""
+        shape = input.data.shape
+        if len(shape) not in self.input_dims or shape[1] != self.num_features:
+            raise ShapeError(f"{type(self).__name__}: expected input {self._form()}, got shape {tuple(shape)}")
+        momentum = 0.0 if self.momentum is None else self.momentum
+        tracking = self.training and self.track_running_stats and self._has_values(input)
+        if tracking and self.num_batches_tracked is not None:
+            self.num_batches_tracked.data[...] += 1
+            if self.momentum is None:  # the plain mean over all batches so far
+                momentum = 1.0 / float(self.num_batches_tracked.data)
+        return {
+            "weight": self.weight,
+            "bias": self.bias,
+            "running_mean": self.running_mean if tracking or not self.training else None,
+            "running_var": self.running_var if tracking or not self.training else None,
+            "use_batch_statistics": self.training or self.running_mean is None,
+            "momentum": momentum,
+            "eps": self.eps,
+        }
+
+    def _has_values(self, input: Tensor) -> bool:
+        return bool(input.data.size)
+
+
+class _FusedBatchNorm(_BatchNorm):
+    def forward(self, input: Tensor, addend: Tensor | None = None) -> Tensor:
+        """Normalise ``input``, add ``addend`` where given, and set what is negative to 0."""
+        result: Tensor = fused_batch_norm(input, addend, **self._arguments(input))
+        return result
+
+
+class _InstanceNorm(_NormBase):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-05,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise each channel of each sample; in training mode also track the statistics, if asked to."""
+        shape, unbatched = input.data.shape, input.data.ndim == self.input_dims[0]
+        if len(shape) not in self.input_dims:
+            raise ShapeError(f"{type(self).__name__}: expected input {self._form()}, got shape {tuple(shape)}")
+        channels = shape[0] if unbatched else shape[1]
+        if channels != self.num_features:
+            if self.affine or self.track_running_stats:
+                raise ShapeError(f"{type(self).__name__}: expected input {self._form()}, got shape {tuple(shape)}")
+            warnings.warn(
+                f"{type(self).__name__}: num_features is {self.num_features}, the input has {channels} channels; this "
+                "makes no difference without affine and track_running_stats",
+                stacklevel=2,
+            )
+        result: Tensor = instance_norm(
+            input.unsqueeze(0) if unbatched else input,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            use_input_statistics=self.training or not self.track_running_stats,
+            momentum=0.0 if self.momentum is None else self.momentum,
+            eps=self.eps,
+        )
+        return result.squeeze(0) if unbatched else result
 
 
 class BatchNorm1d(_BatchNorm):
@@ -186,3 +255,189 @@ class BatchNorm3d(_BatchNorm):
 
     input_dims = (5,)
     input_form = "(N, C, D, H, W)"
+
+
+class FusedBatchNorm1d(_FusedBatchNorm):
+    """Normalise each channel over the batch and, where there are any, the elements of a sequence, add, and rectify.
+
+    ``forward(x, addend=None)`` is ``relu(BatchNorm1d(x) + addend)`` in one step, which keeps no value in between.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance.
+        momentum: Weight of a new batch in the running statistics; None means the plain mean over all batches.
+        affine: Whether to learn a scale and a shift per channel.
+        track_running_stats: Whether to keep running statistics; without, the batch's serve in evaluation mode too.
+
+    Shape:
+        Input (N, C) or (N, C, L); ``addend`` and output the same.
+
+    Raises:
+        ShapeError: another number of dims or channels, an ``addend`` of another shape, or, in training mode, one value
+            per channel.
+        DtypeError: ``addend`` has another dtype than the input.
+
+    Reference:
+        ``oneflow.nn.FusedBatchNorm1d``; here on every device. Parameters and buffers are those of `BatchNorm1d`.
+
+    >>> import flownn as flow
+    >>> x = flow.randn(20, 100)
+    >>> FusedBatchNorm1d(100)(x, addend=x).shape
+    flownn.Size([20, 100])
+    """
+
+    input_dims = (2, 3)
+    input_form = "(N, C) or (N, C, L)"
+
+
+class FusedBatchNorm2d(_FusedBatchNorm):
+    """Normalise each channel over the batch and the pixels of an image, add, and rectify.
+
+    ``forward(x, addend=None)`` is ``relu(BatchNorm2d(x) + addend)`` in one step, which keeps no value in between.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance.
+        momentum: Weight of a new batch in the running statistics; None means the plain mean over all batches.
+        affine: Whether to learn a scale and a shift per channel.
+        track_running_stats: Whether to keep running statistics; without, the batch's serve in evaluation mode too.
+
+    Shape:
+        Input (N, C, H, W); ``addend`` and output the same.
+
+    Raises:
+        ShapeError: another number of dims or channels, an ``addend`` of another shape, or, in training mode, one value
+            per channel.
+        DtypeError: ``addend`` has another dtype than the input.
+
+    Reference:
+        ``oneflow.nn.FusedBatchNorm2d``; here on every device. Parameters and buffers are those of `BatchNorm2d`.
+
+    >>> import flownn as flow
+    >>> x = flow.randn(4, 2, 8, 3)
+    >>> FusedBatchNorm2d(2)(x, addend=x).shape
+    flownn.Size([4, 2, 8, 3])
+    """
+
+    input_dims = (4,)
+    input_form = "(N, C, H, W)"
+
+
+class FusedBatchNorm3d(_FusedBatchNorm):
+    """Normalise each channel over the batch and the elements of a volume, add, and rectify.
+
+    ``forward(x, addend=None)`` is ``relu(BatchNorm3d(x) + addend)`` in one step, which keeps no value in between.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance.
+        momentum: Weight of a new batch in the running statistics; None means the plain mean over all batches.
+        affine: Whether to learn a scale and a shift per channel.
+        track_running_stats: Whether to keep running statistics; without, the batch's serve in evaluation mode too.
+
+    Shape:
+        Input (N, C, D, H, W); ``addend`` and output the same.
+
+    Raises:
+        ShapeError: another number of dims or channels, an ``addend`` of another shape, or, in training mode, one value
+            per channel.
+        DtypeError: ``addend`` has another dtype than the input.
+
+    Reference:
+        ``oneflow.nn.FusedBatchNorm3d``; here on every device. Parameters and buffers are those of `BatchNorm3d`.
+
+    >>> import flownn as flow
+    >>> x = flow.randn(3, 2, 5, 8, 4)
+    >>> FusedBatchNorm3d(2)(x, addend=x).shape
+    flownn.Size([3, 2, 5, 8, 4])
+    """
+
+    input_dims = (5,)
+    input_form = "(N, C, D, H, W)"
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Normalise each channel of each sequence by its own mean and biased variance.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance.
+        momentum: Weight of a new batch in the running statistics.
+        affine: Whether to learn a scale and a shift per channel.
+        track_running_stats: Whether to keep running statistics, which then normalise in evaluation mode.
+
+    Shape:
+        Input (N, C, L) or (C, L); output the same.
+
+    Raises:
+        ShapeError: another number of dims or channels, or one value per channel and sample where its own statistics
+            normalise. Another number of channels is a warning where neither parameters nor statistics depend on it.
+
+    Reference:
+        Ulyanov et al., 2016; ``torch.nn.InstanceNorm1d``.
+
+    >>> import flownn as flow
+    >>> InstanceNorm1d(100)(flow.randn(20, 100, 40)).shape
+    flownn.Size([20, 100, 40])
+    """
+
+    input_dims = (2, 3)
+    input_form = "(N, C, L) or (C, L)"
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Normalise each channel of each image by its own mean and biased variance.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance.
+        momentum: Weight of a new batch in the running statistics.
+        affine: Whether to learn a scale and a shift per channel.
+        track_running_stats: Whether to keep running statistics, which then normalise in evaluation mode.
+
+    Shape:
+        Input (N, C, H, W) or (C, H, W); output the same.
+
+    Raises:
+        ShapeError: another number of dims or channels, or one value per channel and sample where its own statistics
+            normalise. Another number of channels is a warning where neither parameters nor statistics depend on it.
+
+    Reference:
+        Ulyanov et al., 2016; ``torch.nn.InstanceNorm2d``.
+
+    >>> import flownn as flow
+    >>> InstanceNorm2d(100)(flow.randn(20, 100, 7, 9)).shape
+    flownn.Size([20, 100, 7, 9])
+    """
+
+    input_dims = (3, 4)
+    input_form = "(N, C, H, W) or (C, H, W)"
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Normalise each channel of each volume by its own mean and biased variance.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance.
+        momentum: Weight of a new batch in the running statistics.
+        affine: Whether to learn a scale and a shift per channel.
+        track_running_stats: Whether to keep running statistics, which then normalise in evaluation mode.
+
+    Shape:
+        Input (N, C, D, H, W) or (C, D, H, W); output the same.
+
+    Raises:
+        ShapeError: another number of dims or channels, or one value per channel and sample where its own statistics
+            normalise. Another number of channels is a warning where neither parameters nor statistics depend on it.
+
+    Reference:
+        Ulyanov et al., 2016; ``torch.nn.InstanceNorm3d``.
+
+    >>> import flownn as flow
+    >>> InstanceNorm3d(10)(flow.randn(2, 10, 7, 9, 8)).shape
+    flownn.Size([2, 10, 7, 9, 8])
+    """
+
+    input_dims = (4, 5)
+    input_form = "(N, C, D, H, W) or (C, D, H, W)"

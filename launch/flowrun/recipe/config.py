@@ -26,7 +26,7 @@ from flowdata.dataset import FILE_NAME
 from flownn import models, optim
 from flownn.optim import lr_scheduler
 
-OPTIMIZERS = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}
+OPTIMIZERS = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW, "lamb": optim.LAMB}
 
 
 class _Section(BaseModel):
@@ -56,7 +56,7 @@ class ModelConfig(_Section):
 class OptimizerConfig(_Section):
     """An optimizer of ``flownn.optim`` by name, and its arguments."""
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    name: Literal["sgd", "adam", "adamw", "lamb"] = "sgd"
     args: dict[str, Any] = {}
 
 
@@ -201,7 +201,7 @@ class Recipe:
         name = self.config.optimizer.name
         try:
             optimizer: optim.Optimizer = OPTIMIZERS[name](parameters, **self.config.optimizer.args)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, NotImplementedError) as error:
             raise self.source.error(str(error), "optimizer", "args") from error
         return optimizer
 

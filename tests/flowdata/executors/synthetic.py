@@ -90,7 +90,7 @@ def numbers(*stages: Callable[[Sample, np.random.Generator], Sample], **changes:
     """A pipeline of :class:`Numbers` in worker processes."""
     pipeline = Pipeline(
         Numbers(), (noise, *stages), batch_size=8, order=Mixed(), seed=3, executor="process", workers=2,
-        samples_per_message=3,
+        samples_per_message=3, max_worker_restarts=0,
     )  # fmt: skip
     return replace(pipeline, **changes)
 

@@ -45,7 +45,6 @@ def test_arrays_are_aligned_contiguous_and_apart():
         taken.append((memory.header(slot), -1))
     for array, value in taken:
         assert (array == value).all()
-    assert memory.generation == 0
     assert [memory.progress(worker) for worker in range(2)] == [None, None]
 
 
@@ -66,6 +65,27 @@ def test_progress_names_epoch_and_index():
     assert memory.progress(1) == (5, 2**40 + 6)
     memory.clear_progress(1)
     assert memory.progress(1) is None
+
+
+def test_tickets_and_claims_have_words_of_their_own():
+    memory = memory_of(LAYOUT)
+    for slot in range(3):
+        memory.header(slot)[...] = -1
+        for first in range(7):
+            memory.set_ticket(slot, first, 100 * slot + first + 1)
+    for worker in range(2):
+        memory.claim(worker, 50 + worker)
+        memory.set_progress(worker, 2, worker)
+    assert [memory.ticket(slot, first) for slot in range(3) for first in range(7)] == [
+        100 * slot + first + 1 for slot in range(3) for first in range(7)
+    ]
+    assert [memory.claimed(worker) for worker in range(2)] == [50, 51]
+    for slot in range(3):
+        assert (memory.header(slot) == -1).all()
+        assert not any(array.any() for _, array in memory.arrays(memory.slot_bytes(slot), LAYOUT.rows))
+    before = memory.activity(1)
+    memory.set_progress(1, 2, 5)
+    assert memory.activity(1) != before
 
 
 def test_a_slot_comes_back_when_its_last_view_dies():

@@ -40,6 +40,28 @@ def test_sizes_and_names_are_torchvisions(name: str) -> None:
     assert list(state)[:7] == [*first, "layer1.0.conv1.weight"]
 
 
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_all_names_are_torchvisions(name: str) -> None:
+    deep = name in ("resnet50", "resnet101")
+
+    def unit(path: str, conv: str, norm: str) -> list[str]:
+        return [f"{path}{conv}.weight", *(f"{path}{norm}.{kind}" for kind in NORM)]
+
+    expected = unit("", "conv1", "bn1")
+    for stage, count in enumerate(BLOCKS[name], start=1):
+        for index in range(count):
+            path = f"layer{stage}.{index}."
+            for number in (1, 2, 3) if deep else (1, 2):
+                expected += unit(path, f"conv{number}", f"bn{number}")
+            if index == 0 and (deep or stage > 1):
+                expected += unit(f"{path}downsample.", "0", "1")
+    assert list(models.create(name).state_dict()) == [*expected, "fc.weight", "fc.bias"]
+
+
 @pytest.mark.parametrize(("name", "side", "out"), [("resnet18", 32, 1), ("resnet_small", 8, 2), ("resnet_small", 9, 3)])
 def test_shapes(name: str, side: int, out: int) -> None:
     model: Any = models.create(name, num_classes=5, in_channels=2)
@@ -75,7 +97,8 @@ def test_unknown_names_and_arguments_are_named() -> None:
         models.create("resnet18", classes=3)
     with pytest.raises(ValueError, match="there already is a model 'lenet'"):
         models.register("lenet")(models.LeNet)
-    assert models.names() == ["lenet", "resnet101", "resnet18", "resnet34", "resnet50", "resnet_small"]
+    vits = ["vit", "vit_base", "vit_small", "vit_tiny"]
+    assert models.names() == ["gpt", "lenet", "resnet101", "resnet18", "resnet34", "resnet50", "resnet_small", *vits]
 
 
 def separable(rng: np.random.Generator, count: int) -> tuple[Any, Any]:

@@ -41,7 +41,7 @@ def test_wrong_arguments_are_named_when_the_layer_is_made(text: str, message: st
 
 
 WRONG_INPUTS = [
-    ("Conv2d(3, 4, 3)", (3, 5, 5), r"Conv2d: expected input \(N, 3, H, W\), got shape \(3, 5, 5\)"),
+    ("Conv2d(3, 4, 3)", (4, 5, 5), r"Conv2d: expected input \(N, 3, H, W\) or \(3, H, W\), got shape \(4, 5, 5\)"),
     ("Conv1d(3, 4, 3, padding=1, padding_mode='circular')", (2, 4, 5), r"Conv1d: expected input \(N, 3, W\)"),
     ("BatchNorm2d(3)", (2, 4, 5, 5), r"BatchNorm2d: expected input \(N, 3, H, W\), got shape \(2, 4, 5, 5\)"),
     ("BatchNorm1d(3)", (2, 3, 5, 5), r"BatchNorm1d: expected input \(N, 3\) or \(N, 3, L\)"),

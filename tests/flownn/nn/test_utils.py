@@ -1,4 +1,4 @@
-"""Clipping of gradients."""
+"""Clipping of gradients, and parameters as one vector."""
 
 import math
 from typing import Any
@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 import flownn as flow
-from flownn.nn.utils import clip_grad_norm_
+from flownn.nn.utils import (
+    clip_grad_norm_,
+    clip_grad_value_,
+    get_total_norm,
+    parameters_to_vector,
+    vector_to_parameters,
+)
 
 
 def parameters(*grads: Any) -> list[flow.Tensor]:
@@ -61,3 +67,51 @@ def test_agrees_with_pytorch() -> None:
     assert clip_grad_norm_(ours, 2.0).item() == pytest.approx(norm.item(), rel=1e-12)
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one.grad.data, other.grad.numpy(), rtol=1e-12)
+
+
+def test_total_norm() -> None:
+    values = [flow.tensor([[3.0, -4.0]]), flow.tensor([12.0])]
+    assert get_total_norm(values).item() == pytest.approx(13)
+    assert get_total_norm(values[0], "inf").item() == 4
+    assert get_total_norm([]).item() == 0
+    assert get_total_norm([flow.tensor([math.nan])]).item() != 0
+    with pytest.raises(RuntimeError, match="get_total_norm: the norm is nan"):
+        get_total_norm([flow.tensor([math.nan])], error_if_nonfinite=True)
+
+
+def test_clip_value() -> None:
+    chosen = parameters([3.0, -0.5], None, [[-7.0]])
+    memory = chosen[0].grad.data
+    clip_grad_value_(chosen, 1)
+    assert chosen[0].grad.data is memory
+    assert [p.grad.tolist() for p in chosen if p.grad is not None] == [[1, -0.5], [[-1]]]
+    half = flow.nn.Parameter(flow.zeros(2, dtype=flow.bfloat16))
+    half.grad = flow.tensor([5.0, -1.0], dtype=flow.bfloat16)
+    clip_grad_value_(half, 2)
+    assert half.grad.tolist() == [2, -1]
+    assert half.grad.dtype == flow.bfloat16
+
+
+def test_gradients_that_a_backward_needs_may_not_be_clipped_unnoticed() -> None:
+    x = flow.tensor([3.0, 4.0], requires_grad=True)
+    for clip in (lambda: clip_grad_norm_(x, 0.1), lambda: clip_grad_value_(x, 0.1)):
+        x.grad = flow.tensor([30.0, 40.0])
+        y = (x * x.grad).sum()
+        clip()
+        with pytest.raises(flow.GradientError, match="clip_grad"):
+            y.backward()
+
+
+def test_vector_and_back() -> None:
+    layer = flow.nn.Linear(3, 2)
+    vector = parameters_to_vector(layer.parameters())
+    np.testing.assert_array_equal(vector.data, np.concatenate([layer.weight.data.ravel(), layer.bias.data]))
+    (vector * vector).sum().backward()
+    np.testing.assert_allclose(layer.bias.grad.data, 2 * layer.bias.data)
+    values = flow.tensor(np.arange(8, dtype=np.float32))
+    vector_to_parameters(values, layer.parameters())
+    assert layer.weight.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert layer.bias.tolist() == [6, 7]
+    assert layer.bias.is_leaf
+    with pytest.raises(flow.ShapeError, match=r"vector_to_parameters: expected shape \(8,\), got \(9,\)"):
+        vector_to_parameters(flow.zeros(9), layer.parameters())

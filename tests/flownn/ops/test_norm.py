@@ -1,4 +1,4 @@
-"""Batch normalisation against its formula in float64, and against PyTorch."""
+"""Batch normalisation, plain and fused, against its formula in float64, and against PyTorch."""
 
 from itertools import product
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flownn.autograd import wrap
+from flownn.autograd import memory_owner, wrap
 from flownn.errors import DtypeError, ShapeError
-from flownn.ops.norm import batch_norm
+from flownn.ops.norm import batch_norm, fused_batch_norm
+from flownn.overwritten import _saved_arrays
 from tests.helpers.op_cases import QUESTIONS, OpCase, name_of
 
 SHAPES = [(5, 3), (4, 3, 5), (4, 3, 2, 5), (2, 3, 2, 3, 4)]
@@ -73,6 +74,29 @@ CASES = [
 ]
 
 
+def fused_with_running(x: Any, addend: Any, weight: Any, bias: Any, *, running: Any, **attrs: Any) -> Any:
+    return fused_batch_norm(x, addend, weight, bias, *running, **attrs)
+
+
+def fused_by_statistics(x: Any, addend: Any, weight: Any, bias: Any, **attrs: Any) -> Any:
+    return np.maximum(by_statistics(x, weight, bias, **attrs) + (0 if addend is None else addend), 0)
+
+
+CASES += [
+    OpCase(
+        fused_with_running,
+        [shape, addend and shape, affine, affine],
+        {"running": RUNNING, "use_batch_statistics": batch, "momentum": 0.0, "eps": 1e-3},
+        fused_by_statistics,
+        name=f"fused_batch_norm-{shape}-{addend}-{affine}-{batch}".replace(" ", ""),
+        rtol={"float16": 2e-2},
+    )
+    for shape in SHAPES
+    for addend, affine in ((True, (3,)), (None, (3,)), (True, None))
+    for batch in (True, False)
+]
+
+
 @pytest.mark.parametrize("question", QUESTIONS[:-1], ids=name_of)  # PyTorch is asked below, for many more rows
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_op(case: OpCase, question: Any, rng: np.random.Generator) -> None:
@@ -121,7 +145,37 @@ def test_half_precision_input_with_float32_parameters() -> None:
     np.testing.assert_array_equal(y, wide.astype(np.float16))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_fused_saves_its_input_and_its_result_alone(channels_last: bool, dtype: str) -> None:
+    shape = (2, 8, 8, 3) if channels_last else (2, 3, 8, 8)
+    x = np.random.default_rng(5).standard_normal(shape).astype(dtype)
+    x = np.moveaxis(x, -1, 1) if channels_last else x
+    y = fused_batch_norm(wrap(x, requires_grad=True), x, use_batch_statistics=True, momentum=0.1, eps=1e-5)
+    assert y.grad_fn is not None
+    saved = {id(memory_owner(array)) for array in _saved_arrays(y.grad_fn.vjp) if array.size >= x.size}
+    assert saved == {id(memory_owner(x)), id(memory_owner(y.data))}
+
+
+def test_fused_rectifies_in_half_precision_and_wants_an_addend_like_the_input() -> None:
+    x = np.random.default_rng(6).standard_normal((4, 3, 5)).astype(np.float16)
+    attrs = {"use_batch_statistics": True, "momentum": 0.1, "eps": 1e-5}
+    y = fused_batch_norm(x, x, **attrs).data
+    wide = x.astype(np.float32)
+    np.testing.assert_array_equal(y, np.maximum(batch_norm(wide, **attrs).data + wide, 0).astype(np.float16))
+    with pytest.raises(ShapeError, match=r"FusedBatchNorm: expected addend of shape \(4, 3, 5\), got \(3, 5\)"):
+        fused_batch_norm(x, x[0], **attrs)
+    with pytest.raises(DtypeError, match="FusedBatchNorm: expected addend of the input's dtype float64, got float16"):
+        fused_batch_norm(x.astype(np.float64), x, **attrs)
+
+
 def test_what_is_missing_or_wrong_is_named() -> None:
+    with pytest.raises(ShapeError, match=r"BatchNorm: expected input \(N, C, ...\), got shape \(3,\)"):
+        batch_norm(np.ones(3), use_batch_statistics=True, momentum=0.1, eps=1e-5)
+    with pytest.raises(ShapeError, match=r"BatchNorm: expected running_var of shape \(3,\), got \(1,\)"):
+        batch_norm(np.ones((2, 3)), None, None, np.ones(3), np.ones(1), use_batch_statistics=True, momentum=1, eps=1)
+    with pytest.raises(DtypeError, match="BatchNorm: expected weight of the input's dtype float64, got float32"):
+        batch_norm(np.ones((2, 3)), np.ones(3, np.float32), use_batch_statistics=True, momentum=0.1, eps=1e-5)
     with pytest.raises(ValueError, match="running statistics, or use_batch_statistics"):
         batch_norm(np.ones((2, 3)), use_batch_statistics=False, momentum=0.1, eps=1e-5)
     with pytest.raises(DtypeError, match="BatchNorm: expected a floating point input, got int64"):

@@ -23,6 +23,19 @@ RULES: list[tuple[str, dict[str, Any]]] = [
     ("Adam", {"lr": 0.01, "amsgrad": True, "maximize": True}),
     ("AdamW", {"lr": 0.01}),
     ("AdamW", {"lr": 0.01, "weight_decay": 0.3, "amsgrad": True}),
+    ("Adagrad", {"lr": 0.1}),
+    ("Adagrad", {"lr_decay": 0.3, "weight_decay": 0.1, "initial_accumulator_value": 0.5, "maximize": True}),
+    ("RMSprop", {"lr": 0.01}),
+    ("RMSprop", {"alpha": 0.8, "momentum": 0.9, "centered": True, "weight_decay": 0.1, "maximize": True}),
+    ("RMSprop", {"eps": 1e-3, "momentum": 0.5}),
+    ("Adadelta", {}),
+    ("Adadelta", {"lr": 0.5, "rho": 0.7, "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+]
+LAMB: list[tuple[str, dict[str, Any]]] = [
+    ("LAMB", {"lr": 0.1}),
+    ("LAMB", {"lr": 0.1, "weight_decay": 0.2, "betas": (0.8, 0.95), "eps": 1e-3}),
+    ("LAMB", {"lr": 0.1, "weight_decay": 0.2, "adam_w_mode": False, "maximize": True}),
+    ("LAMB", {"lr": 0.1, "weight_decay": 0.2, "do_bias_correction": False}),
 ]
 
 
@@ -65,7 +78,130 @@ def test_20_steps_agree_with_pytorch(rule: Any) -> None:
             np.testing.assert_allclose(p.data, t.detach().numpy(), rtol=1e-11, atol=1e-13)
 
 
+def slow_lamb(
+    values: list[Any], step: int, memory: dict[int, Any], *, lr: float, betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8, weight_decay: float = 0.0, adam_w_mode: bool = True, do_bias_correction: bool = True,
+    maximize: bool = False,
+) -> list[Any]:  # fmt: skip
+    """You et al., 2020, algorithm 2, with OneFlow's trust ratio, element by element."""
+    result = []
+    for index, value in enumerate(values):
+        mean, square, count = memory.setdefault(index, [np.zeros(value.shape), np.zeros(value.shape), 0])
+        g = gradient(step, index) * (-1 if maximize else 1)
+        update, moved = np.empty(value.shape), np.empty(value.shape)
+        memory[index][2] = count = count + 1
+        for place in np.ndindex(*value.shape):
+            slope = g[place] if adam_w_mode else g[place] + weight_decay * value[place]
+            mean[place] = betas[0] * mean[place] + (1 - betas[0]) * slope
+            square[place] = betas[1] * square[place] + (1 - betas[1]) * slope**2
+            first = mean[place] / (1 - betas[0] ** count) if do_bias_correction else mean[place]
+            second = square[place] / (1 - betas[1] ** count) if do_bias_correction else square[place]
+            update[place] = first / (np.sqrt(second) + eps)
+        sizes = [np.sqrt((each**2).sum()) for each in (value, update)]
+        ratio = sizes[0] / sizes[1] if min(sizes) > 0 else 1.0
+        for place in np.ndindex(*value.shape):
+            decay = weight_decay * value[place] if adam_w_mode else 0.0
+            moved[place] = value[place] - lr * ratio * (update[place] + decay)
+        result.append(moved)
+    return result
+
+
+@pytest.mark.parametrize("rule", LAMB, ids=named)
+def test_20_steps_of_lamb_follow_the_definition(rule: Any) -> None:
+    chosen = parameters()
+    chosen[1].data[...] = 0  # whose first step has ratio 1
+    values, memory = [p.data.copy() for p in chosen], {}
+    lamb = optim.LAMB(chosen, **rule[1])
+    for step in range(20):
+        train(lamb, chosen, range(step, step + 1))
+        values = slow_lamb(values, step, memory, **rule[1])
+        for p, value in zip(chosen, values, strict=True):
+            np.testing.assert_allclose(p.data, value, rtol=1e-11, atol=1e-13)
+
+
+def test_lamb_without_gradient_stays() -> None:
+    p = flow.nn.Parameter(flow.ones(3))
+    p.grad = flow.zeros(3)
+    optim.LAMB([p]).step()
+    np.testing.assert_array_equal(p.data, 1)
+    with pytest.raises(NotImplementedError, match="LAMB: amsgrad=True is not available"):
+        optim.LAMB([p], amsgrad=True)
+
+
+@pytest.mark.parametrize(("rule", "decay"), [(optim.Adam, 0.0), (optim.AdamW, 0.5)])
+def test_adam_without_correction_by_hand(rule: Any, decay: float) -> None:
+    p = flow.nn.Parameter(np.array([1.0]))
+    adam = rule([p], lr=0.1, betas=(0.5, 0.75), eps=0.0, weight_decay=decay, do_bias_correction=False)
+    p.grad = flow.tensor([2.0], dtype=flow.float64)
+    adam.step()  # mean 1, mean square 1
+    value = 1.0 * (1 - 0.1 * decay) - 0.1
+    assert p.data[0] == pytest.approx(value)
+    adam.step()  # mean 1.5, mean square 1.75
+    assert p.data[0] == pytest.approx(value * (1 - 0.1 * decay) - 0.1 * 1.5 / np.sqrt(1.75))
+
+
+@pytest.mark.torch
 @pytest.mark.parametrize("rule", RULES, ids=named)
+def test_states_of_pytorch_there_and_back(rule: Any) -> None:
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    name, options = rule
+    ours = parameters()
+    theirs = [torch.nn.Parameter(torch.tensor(p.data.copy())) for p in ours]
+    first = getattr(torch.optim, name)(theirs, **options)
+
+    def step_there(optimizer: Any, step: int) -> None:
+        for index, t in enumerate(theirs):
+            t.grad = torch.tensor(gradient(step, index))
+        optimizer.step()
+
+    for step in range(5):
+        step_there(first, step)
+    for p, t in zip(ours, theirs, strict=True):
+        p.data[...] = t.detach().numpy()
+    mine = getattr(optim, name)(ours)
+    mine.load_state_dict(first.state_dict())
+    train(mine, ours, range(5, 10))
+    for step in range(5, 10):
+        step_there(first, step)
+    for p, t in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(p.data, t.detach().numpy(), rtol=1e-11, atol=1e-13)
+
+    state = mine.state_dict()
+    state["state"] = {
+        number: {key: torch.tensor(v.data) if isinstance(v, flow.Tensor) else v for key, v in values.items()}
+        for number, values in state["state"].items()
+    }
+    second = getattr(torch.optim, name)(theirs)
+    second.load_state_dict(state)
+    train(mine, ours, range(10, 15))
+    for step in range(10, 15):
+        step_there(second, step)
+    for p, t in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(p.data, t.detach().numpy(), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.torch
+def test_a_state_of_bfloat16_comes_from_pytorch() -> None:
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    t, p = torch.nn.Parameter(torch.ones(3).bfloat16()), flow.nn.Parameter(flow.ones(3).bfloat16())
+    t.grad = torch.tensor([0.1, 0.2, 0.3]).bfloat16()
+    theirs, ours = torch.optim.SGD([t], momentum=0.9), optim.SGD([p], momentum=0.9)
+    theirs.step()
+    ours.load_state_dict(theirs.state_dict())
+    kept = ours.state[p]["momentum_buffer"].data
+    assert kept.dtype == p.data.dtype
+    np.testing.assert_array_equal(kept.astype(np.float32), t.grad.float().numpy())
+
+
+@pytest.mark.torch
+def test_adam_and_adamw_do_not_take_each_others_states() -> None:
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    state = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))]).state_dict()
+    with pytest.raises(ValueError, match=r"Adam\.load_state_dict: this is a state of AdamW"):
+        optim.Adam([flow.nn.Parameter(flow.ones(2))]).load_state_dict(state)
+
+
+@pytest.mark.parametrize("rule", [*RULES, *LAMB], ids=named)
 def test_a_restored_optimizer_goes_on_bit_for_bit(rule: Any, tmp_path: Any) -> None:
     name, options = rule
     straight = parameters(np.float32)
@@ -84,7 +220,7 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(rule: Any, tmp_path: Any) -> N
         np.testing.assert_array_equal(one.data, other.data)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=named)
+@pytest.mark.parametrize("rule", [*RULES, *LAMB], ids=named)
 def test_gradients_and_memory_are_left_alone(rule: Any) -> None:
     name, options = rule
     chosen = parameters()
@@ -173,8 +309,15 @@ def test_wrong_arguments_are_named() -> None:
         optim.SGD(["weight"])
     with pytest.raises(ValueError, match="only leaves can be trained"):
         optim.SGD([p * 2])
-    with pytest.raises(ValueError, match="two betas from 0 to below 1"):
-        optim.Adam([p], betas=(0.9, 1.0))
+    for rule in (optim.Adam, optim.LAMB):
+        with pytest.raises(ValueError, match="two betas from 0 to below 1"):
+            rule([p], betas=(0.9, 1.0))
+    with pytest.raises(ValueError, match=r"RMSprop: expected alpha from 0 to 1, got 1\.5"):
+        optim.RMSprop([p], alpha=1.5)
+    with pytest.raises(ValueError, match=r"Adadelta: expected rho from 0 to 1, got -0\.5"):
+        optim.Adadelta([p], rho=-0.5)
+    with pytest.raises(ValueError, match="Adagrad: expected lr_decay of at least 0, got -1"):
+        optim.Adagrad([p], lr_decay=-1)
 
 
 def test_foreign_states_are_refused_and_change_nothing() -> None:
@@ -192,7 +335,10 @@ def test_foreign_states_are_refused_and_change_nothing() -> None:
     other = optim.SGD([p, q], lr=0.1, momentum=0.9)
     with pytest.raises(ValueError, match="for parameter 5 is not known"):
         other.load_state_dict({"state": {5: {}}, "param_groups": [{**good["param_groups"][0], "lr": 7.0}]})
+    with pytest.raises(ValueError, match="expected lr of at least 0, got -1"):
+        other.load_state_dict({**good, "param_groups": [{**good["param_groups"][0], "lr": -1}]})
     assert other.param_groups[0]["lr"] == 0.1
+    assert not other.state
 
 
 def test_loaded_state_is_a_copy() -> None:

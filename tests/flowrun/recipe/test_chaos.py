@@ -49,7 +49,7 @@ def test_kill(digits: Path, tmp_path: Path, campaign: Campaign, kind: str) -> No
         with jobs.nothing_left() as watched:
             process = jobs.start(
                 "flowrun", "-n", 2, "train/digits", f"data.dir={digits}", f"run.dir={place}", "epochs=1000",
-                "log.every_steps=1", cwd=tmp_path,
+                "log.every_steps=1", "data.train.max_worker_restarts=0", cwd=tmp_path,
             )  # fmt: skip
             try:
                 jobs.wait_until(partial(has_victim, process, kind), 60, f"a {kind} to kill")

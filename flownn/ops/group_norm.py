@@ -1,0 +1,149 @@
+"""Normalisation within each sample: groups of channels, or each channel of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from flownn.autograd import op
+from flownn.errors import ShapeError
+from flownn.kernels.blocks import cache_blocks
+from flownn.kernels.channels import channel_affine, channel_dot, channel_sum, check_parameters, compute_dtype
+from flownn.ops.norm import from_image, move, normalize_channels, to_image
+
+__all__ = ["group_norm", "instance_norm"]
+
+
+@op
+def group_norm(
+    xp: Any,
+    x: NDArray[Any],
+    weight: NDArray[Any] | None = None,
+    bias: NDArray[Any] | None = None,
+    *,
+    num_groups: int,
+    eps: float,
+) -> Any:
+    """Normalise each group of channels of each sample of x (N, C, *spatial), then scale and shift each channel.
+
+    By the mean and the biased variance of the group (Wu & He, 2018).
+
+    Raises:
+        ShapeError: ``num_groups`` does not divide the channels, shapes do not fit, or there is one value per group and
+            one sample.
+        DtypeError: x is not of a floating point type, or weight and bias do not fit it.
+    """
+    if x.size == num_groups:
+        raise ShapeError(f"GroupNorm: expected more than 1 value per channel, got {tuple(x.shape)}")
+    y, vjp, _ = _normalize_groups(xp, "GroupNorm", x, weight, bias, num_groups, eps)
+    return y, vjp
+
+
+@op
+def instance_norm(
+    xp: Any,
+    x: NDArray[Any],
+    weight: NDArray[Any] | None = None,
+    bias: NDArray[Any] | None = None,
+    running_mean: NDArray[Any] | None = None,
+    running_var: NDArray[Any] | None = None,
+    *,
+    use_input_statistics: bool,
+    momentum: float,
+    eps: float,
+) -> Any:
+    """Normalise each channel of each sample of x (N, C, *spatial), then scale and shift (Ulyanov et al., 2016).
+
+    With ``use_input_statistics`` by the mean and biased variance of the channel in the sample; the running statistics,
+    where given, are moved *in place* by ``momentum`` towards the mean over all samples of these means and of the
+    unbiased variances. Without, the running statistics normalise. An empty batch leaves the statistics as they are.
+
+    Raises:
+        ShapeError: one value per channel has no variance to normalise by, or shapes do not fit.
+        DtypeError: x is not of a floating point type, or weight and bias do not fit it.
+    """
+    if not use_input_statistics:
+        image, gradients = normalize_channels(
+            xp,
+            "InstanceNorm",
+            x,
+            weight,
+            bias,
+            running_mean,
+            running_var,
+            use_batch_statistics=False,
+            momentum=momentum,
+            eps=eps,
+        )
+        dtype = image.dtype
+        return from_image(xp, image, x), lambda g: (*gradients(to_image(xp, g, dtype)), None, None)
+    count = math.prod(x.shape[2:])
+    if count == 1:
+        raise ShapeError(f"InstanceNorm: expected more than 1 value per channel and sample, got {tuple(x.shape)}")
+    check_parameters("InstanceNorm", None, x.shape[1:2], running_mean=running_mean, running_var=running_var)
+    y, vjp, (mean, variance) = _normalize_groups(xp, "InstanceNorm", x, weight, bias, max((1, *x.shape[1:2])), eps)
+    if running_mean is not None and running_var is not None and x.size:
+        move(running_mean, mean.mean(axis=0), momentum)
+        move(running_var, variance.mean(axis=0) * (count / (count - 1)), momentum)
+    return y, lambda g: (*vjp(g), None, None)
+
+
+def _normalize_groups(
+    xp: Any, name: str, x: NDArray[Any], weight: NDArray[Any] | None, bias: NDArray[Any] | None, groups: int, eps: float
+) -> tuple[NDArray[Any], Callable[[NDArray[Any]], tuple[Any, Any, Any]], tuple[NDArray[Any], NDArray[Any]]]:
+    """Result and vjp, and mean and biased variance (N, C) of the group that each channel belongs to.
+
+    Samples do not depend on each other, so blocks of them go through all steps while they are in the cache.
+    """
+    dtype = compute_dtype(name, x.dtype)
+    if x.ndim < 2 or x.shape[1] % groups:
+        raise ShapeError(f"{name}: expected input (N, C, ...) with {groups} groups of channels, got {tuple(x.shape)}")
+    check_parameters(name, x.dtype, x.shape[1:2], weight=weight, bias=bias)
+    image = xp.moveaxis(x, 1, -1)
+    samples, channels = x.shape[:2]
+    count = image.size // max(samples * groups, 1)
+    blocks = cache_blocks(xp, samples, dtype.itemsize * image.size // max(samples, 1))
+    scale, shift = (None if array is None else array.astype("float64") for array in (weight, bias))
+
+    def over_group(sums: NDArray[Any]) -> Any:
+        """Per channel, the mean over its group of numbers whose sums per channel are given, (n, C)."""
+        means = sums.reshape(len(sums), groups, channels // groups).sum(axis=-1) / max(count, 1)
+        return xp.repeat(means, channels // groups, axis=1)
+
+    def wide(array: NDArray[Any], block: slice) -> Any:
+        return xp.ascontiguousarray(array[block], dtype=dtype)
+
+    y = xp.empty(image.shape, x.dtype)
+    mean, variance = xp.empty((samples, channels)), xp.empty((samples, channels))
+    for block in blocks:
+        part = wide(image, block)
+        mean[block] = over_group(channel_sum(xp, part, keep=1))
+        part = channel_affine(xp, part, [("subtract", mean[block])])
+        variance[block] = over_group(channel_dot(xp, part, part, keep=1))
+        inverse = 1 / xp.sqrt(variance[block] + eps)
+        steps = [("multiply", inverse if scale is None else inverse * scale)]
+        y[block] = channel_affine(xp, part, steps if shift is None else [*steps, ("add", shift)], out=part)
+
+    def vjp(g: NDArray[Any]) -> tuple[Any, Any, Any]:
+        grad_image = xp.moveaxis(g, 1, -1)
+        back = xp.empty(image.shape, x.dtype)
+        grad_weight, grad_bias = xp.zeros(channels), xp.zeros(channels)
+        for block in blocks:
+            inverse = 1 / xp.sqrt(variance[block] + eps)
+            grad = wide(grad_image, block)
+            centered = channel_affine(xp, wide(image, block), [("subtract", mean[block])])
+            sums, dots = channel_sum(xp, grad, keep=1), channel_dot(xp, grad, centered, keep=1) * inverse
+            grad_weight += dots.sum(axis=0)
+            grad_bias += sums.sum(axis=0)
+            # d/dx of the mean and the variance: what is left is orthogonal to 1 and to x.
+            factor = inverse if scale is None else inverse * scale
+            along_one = over_group(sums if scale is None else sums * scale) * inverse
+            along_x = over_group(dots if scale is None else dots * scale) * inverse**2
+            channel_affine(xp, centered, [("multiply", along_x), ("add", along_one)], out=centered)
+            back[block] = channel_affine(xp, grad, [("multiply", factor)]) - centered
+        return from_image(xp, back, x), grad_weight, grad_bias
+
+    return from_image(xp, y, x), vjp, (mean, variance)

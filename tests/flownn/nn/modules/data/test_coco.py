@@ -1,0 +1,154 @@
+"""The COCO reader as a module: order, sharing, groups and contents."""
+
+import copy
+import random
+from itertools import islice
+
+import numpy as np
+import pytest
+
+import flownn as flow
+from flowdata.errors import ConfigError, RecordError
+from flowdata.sample import SampleKey
+from flowdata.sharding import ShardSpec
+from flowdata.sources.coco import COCOSource
+from flowdata.sources.endless import SampledKeys
+from flowdist.env import RankInfo
+from flownn.errors import DeviceError
+from flownn.nn.modules.data import arguments
+from tests.helpers.coco import random_tree, write_coco
+
+nn = flow.nn
+
+NAMES = ("image", "image_id", "image_size", "gt_bbox", "gt_label", "gt_segm", "gt_segm_index")
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    return write_coco(tmp_path_factory.mktemp("coco"), random_tree(random.Random(5), images=16))
+
+
+def reader(paths, batch_size=4, **arguments):
+    return nn.COCOReader(*map(str, paths), batch_size, **arguments)
+
+
+def ids(read, batches):
+    return [read()[1].tolist() for _ in range(batches)]
+
+
+def test_the_seven_outputs(paths):
+    source = COCOSource(*paths)
+    outputs = reader(paths, shuffle=False, group_by_aspect_ratio=False)()
+    assert len(outputs) == 7
+    found = dict(zip(NAMES, outputs, strict=True))
+    assert {name: tensor.dtype for name, tensor in found.items()} == {name: flow.tensor_buffer for name in NAMES} | {
+        "image_id": flow.int64,
+        "image_size": flow.int32,
+    }
+    assert {name: tuple(tensor.shape) for name, tensor in found.items()} == dict.fromkeys(NAMES, (4,)) | {
+        "image_size": (4, 2)
+    }
+    for row in range(4):
+        sample = source.read(SampleKey(0, row))
+        for name, tensor in found.items():
+            np.testing.assert_array_equal(tensor.numpy()[row], sample[name], strict=True)
+    assert not any(tensor.requires_grad for tensor in outputs)
+    found["image"].numpy()[0][0] = 1
+    found["gt_bbox"].numpy()[0][...] = 1
+
+
+def test_without_shuffling_images_come_by_id_over_and_over(paths):
+    source = COCOSource(*paths)
+    count = len(source)
+    read = reader(paths, 5, shuffle=False, group_by_aspect_ratio=False)
+    assert read.dataset_size == count
+    found = [id for batch in ids(read, 2 * count) for id in batch]
+    assert found == source.index.image_ids.tolist() * 10
+
+
+@pytest.mark.parametrize("stride", [True, False])
+def test_ranks_share_one_shuffled_order(paths, stride):
+    image_ids = COCOSource(*paths).index.image_ids
+    for rank in range(3):
+        shard = ShardSpec(rank, 3)
+        read = reader(paths, 2, random_seed=8, group_by_aspect_ratio=False, stride_partition=stride, shard=shard)
+        keys = islice(SampledKeys(len(image_ids), shard, True, 8, stride), 20)
+        assert [id for batch in ids(read, 10) for id in batch] == [image_ids[key.index] for key in keys]
+
+
+def test_two_ranks_of_two_are_one_rank_of_four(paths):
+    """Position by position: rank r of two takes every second image of what one rank takes."""
+    arguments = {"random_seed": 3, "group_by_aspect_ratio": False}
+    one = np.array(ids(reader(paths, 4, **arguments), 10)).reshape(-1)
+    for rank in range(2):
+        mine = np.array(ids(reader(paths, 2, shard=ShardSpec(rank, 2), **arguments), 10)).reshape(-1)
+        np.testing.assert_array_equal(mine, one[rank::2])
+
+
+def test_a_batch_has_one_kind_of_shape_and_nothing_is_lost(paths):
+    read = reader(paths, 3, random_seed=1)
+    count = read.dataset_size
+    seen = []
+    for _ in range(40):
+        outputs = read()
+        sizes = outputs[2].numpy()
+        assert len(set((sizes[:, 0] // sizes[:, 1]).tolist())) == 1
+        seen += outputs[1].tolist()
+    numbers = [seen.count(id) for id in set(seen)]
+    assert len(numbers) == count
+    assert max(numbers) - min(numbers) <= 2
+
+
+def test_the_seed_decides_the_order(paths):
+    assert ids(reader(paths, random_seed=2), 9) == ids(reader(paths, random_seed=2), 9)
+    assert ids(reader(paths, random_seed=2), 9) != ids(reader(paths, random_seed=-1), 9)
+    assert ids(reader(paths), 9) != ids(reader(paths), 9)
+
+
+def test_ranks_without_a_seed_agree(paths, monkeypatch):
+    def images_of(rank):
+        monkeypatch.setattr(arguments, "rank_info", lambda: RankInfo(rank, 2, rank, 2, 0))
+        read = reader(paths, 1, group_by_aspect_ratio=False)
+        return [id for [id] in ids(read, read.dataset_size)]
+
+    assert sorted(images_of(0) + images_of(1)) == sorted(2 * COCOSource(*paths).index.image_ids.tolist())
+
+
+def test_all_images_stay_where_asked(paths):
+    assert reader(paths, remove_images_without_annotations=False).dataset_size == 16
+    assert reader(paths).dataset_size < 16
+
+
+def test_a_copied_reader_goes_on_from_where_it_was(paths):
+    read = reader(paths, 3)
+    read()
+    copied = copy.deepcopy(read)
+    assert ids(read, 9) == ids(copied, 9)
+
+
+def test_a_missing_image(tmp_path):
+    file, folder = write_coco(tmp_path, random_tree(random.Random(6)))
+    read = reader((file, folder), 2, shuffle=False, group_by_aspect_ratio=False)
+    first = read()[1].tolist()
+    name = COCOSource(file, folder).index.files[3]
+    content = (folder / name).read_bytes()
+    (folder / name).unlink()
+    with pytest.raises(ConfigError, match=rf"missing: 1 \({name}\)"):
+        reader((file, folder))
+    for _ in range(2):
+        with pytest.raises(RecordError, match=rf"{name}: cannot be read"):
+            read()
+    (folder / name).write_bytes(content)
+    assert ids(read, 1)[0] == COCOSource(file, folder).index.image_ids[2:4].tolist() != first
+
+
+def test_arguments_are_checked(paths):
+    with pytest.raises(ValueError, match="COCOReader: expected batch_size to be an int of at least 1, got 0"):
+        reader(paths, 0)
+    with pytest.raises(ConfigError, match=r"nowhere: the annotation file cannot be read"):
+        reader((paths[0].parent / "nowhere", paths[1]))
+    with pytest.raises(DeviceError, match="COCOReader: data are read"):
+        reader(paths, device="cuda:0")
+    for given in ({"placement": flow.placement("cpu", [0])}, {"sbp": flow.sbp.split(0)}):
+        with pytest.raises(NotImplementedError, match=r"COCOReader: .* asks for global tensors"):
+            reader(paths, **given)
