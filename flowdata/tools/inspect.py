@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flowdata.dataset import FILE_NAME, DatasetInfo, dataset_of, part_name
 from flowdata.errors import ConfigError, RecordError
+from flowdata.records import digests
 from flowdata.records.frames import HEADER_BYTES, Offsets, frame_offsets
 from flowdata.records.wire import Feature, Record, decode
 
@@ -67,6 +68,7 @@ def _find_parts(path: Path) -> tuple[DatasetInfo | None, dict[str, list[Path]]]:
             raise ConfigError(f"{root / FILE_NAME}: names part files that are missing: {', '.join(missing)}")
         return info, groups
     parts = sorted(each for each in path.glob("part-*") if each.is_file()) if path.is_dir() else []
+    parts = [each for each in parts if each.suffix != digests.SUFFIX]
     if not parts:
         raise ConfigError(f"{path}: expected a part file, or a directory with {FILE_NAME} or files part-*")
     described = dataset_of(path)
