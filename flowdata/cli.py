@@ -46,7 +46,14 @@ def _make_photos(args: argparse.Namespace) -> int:
 
 def _convert_images(args: argparse.Namespace) -> int:
     from flowdata.tools.convert import convert_images
+    from flowdata.tools.pictures import ImageOptions
 
+    options = ImageOptions(
+        quality=args.quality,
+        short_side=args.short_side,
+        row_restarts=args.row_restarts,
+        orientation=args.orientation,
+    )
     with show_progress("converting") as progress:
         result = convert_images(
             args.src_dir,
@@ -56,7 +63,8 @@ def _convert_images(args: argparse.Namespace) -> int:
             val_parts=args.val_parts,
             seed=args.seed,
             workers=args.workers,
-            quality=args.quality,
+            options=options,
+            digests=args.digests,
             overwrite=args.overwrite,
             progress=progress,
         )
@@ -185,16 +193,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="part files of the validation split; by default as many as make parts of equal size",
     )
     images.add_argument("--seed", type=_int_from(0), default=0, help="seed of the split and of the order (%(default)s)")
-    images.add_argument(
-        "--workers",
-        type=_int_from(1),
-        default=None,
-        help="threads that read and decode; by default one per usable processor",
-    )
-    images.add_argument(
-        "--quality", type=_quality, default=95, help="JPEG quality of what must be re-encoded (%(default)s)"
-    )
-    _add_overwrite(images)
+    _add_image_options(images)
+    _add_writing(images)
 
     inspect = _command(commands, "inspect", _inspect, "list parts, records, features and classes")
     inspect.add_argument("path", type=Path, metavar="PATH", help="data set, directory of part files, or part file")
@@ -231,6 +231,45 @@ def _command(
     parser = group.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_image_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--quality", type=_quality, default=95, help="JPEG quality of what is encoded again (%(default)s)"
+    )
+    parser.add_argument(
+        "--short-side",
+        type=_int_from(1),
+        default=None,
+        metavar="N",
+        help="reduce the shorter side of larger images to N pixels; they are encoded again",
+    )
+    parser.add_argument(
+        "--row-restarts",
+        action="store_true",
+        help="encode so that random crops decode their own rows only; every file without such markers is encoded again",
+    )
+    parser.add_argument(
+        "--orientation",
+        choices=("ignore", "apply"),
+        default="ignore",
+        help="whether to turn images as their EXIF data says; those are encoded again (%(default)s)",
+    )
+
+
+def _add_writing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=_int_from(1),
+        default=None,
+        help="threads that read and decode; by default one per usable processor",
+    )
+    parser.add_argument(
+        "--digests",
+        action="store_true",
+        help="write a CRC-32C per record beside each part, for verify: digests and flowdata verify",
+    )
+    _add_overwrite(parser)
 
 
 def _add_overwrite(parser: argparse.ArgumentParser) -> None:

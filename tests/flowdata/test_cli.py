@@ -55,7 +55,11 @@ def test_make_digits_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFi
         (["convert", "images", "{src}/cat", "{out}"], 2, "has no folders"),
         (["convert", "images", "{src}", "{out}", "--val-fraction", "1.5"], 2, "0 <= val-fraction < 1, got 1.5"),
         (["convert", "images", "{src}", "{src}/dog"], 2, "within the source directory"),
-        (["convert", "images", "{bad}", "{out}", "--parts", "1", "--val-fraction", "0"], 1, "none of the 1 training"),
+        (
+            ["convert", "images", "{bad}", "{out}", "--parts", "1", "--val-fraction", "0"],
+            1,
+            "none of the 1 items of split train",
+        ),
         (["inspect", "{out}"], 2, "expected a part file"),
         (["inspect", "{bad}/only/no.jpg"], 1, "at byte 0"),
         (["config", "show", "no/such"], 2, "no/such"),
