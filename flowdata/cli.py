@@ -79,6 +79,22 @@ def _inspect(args: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(args: argparse.Namespace) -> int:
+    from flowdata.tools.verify import verify
+
+    with show_progress("verifying") as progress:
+        result = verify(
+            args.path, decode_images=args.decode, feature=args.feature, workers=args.workers, progress=progress
+        )
+    if args.json:
+        print(result.as_json())
+    else:
+        for problem in result.problems:
+            print(problem)
+        print(result.summary())
+    return EXIT_FAILED if result.problems else 0
+
+
 def _doctor(args: argparse.Namespace) -> int:
     from flowdata.tools.doctor import doctor
 
@@ -199,6 +215,15 @@ def build_parser() -> argparse.ArgumentParser:
     inspect = _command(commands, "inspect", _inspect, "list parts, records, features and classes")
     inspect.add_argument("path", type=Path, metavar="PATH", help="data set, directory of part files, or part file")
     inspect.add_argument("--records", type=_int_from(0), default=3, help="records to show in full (%(default)s)")
+
+    verify = _command(commands, "verify", _verify, "check all records of a data set and name the bad ones")
+    verify.add_argument("path", type=Path, metavar="PATH", help="data set, directory of part files, or part file")
+    verify.add_argument("--decode", action="store_true", help="also decode every image")
+    verify.add_argument("--feature", default="encoded", help="feature that holds the image (%(default)s)")
+    verify.add_argument(
+        "--workers", type=_int_from(1), default=None, help="threads; by default one per usable processor"
+    )
+    verify.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
     _command(commands, "doctor", _doctor, "check this machine and say what to install")
 

@@ -85,8 +85,12 @@ def save_digests(part: Path, digests: Sequence[int]) -> None:
     replace_atomically(digest_path(part), lambda file: file.write(content))
 
 
-def load_digests(part: Path, records: int) -> Digests | None:
+def load_digests(part: Path, records: int | None) -> Digests | None:
     """The digests of a part file; None if it has none.
+
+    Args:
+        part: The part file.
+        records: Number of its records; None if that is not known.
 
     Raises:
         RecordError: the file does not hold one digest for each of ``records`` records.
@@ -97,21 +101,20 @@ def load_digests(part: Path, records: int) -> Digests | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    if len(content) != 4 * records:
+    if records is not None and len(content) != 4 * records:
         raise RecordError(
             f"{path}: expected {4 * records} bytes, 4 for each of the {records} records of {part.name}, found "
             f"{len(content)}"
         )
-    return np.frombuffer(content, "<u4").astype(np.uint32)
+    return np.frombuffer(content[: len(content) // 4 * 4], "<u4").astype(np.uint32)
 
 
-def check_digest(frame: bytes, expected: int, origin: str) -> None:
+def check_digest(frame: bytes, expected: int) -> None:
     """Compare the digest of a record's header and message.
 
     Args:
         frame: Header and message.
         expected: The digest.
-        origin: File and offset, for the message.
 
     Raises:
         RecordError: they differ.
@@ -119,6 +122,6 @@ def check_digest(frame: bytes, expected: int, origin: str) -> None:
     found = crc32c(frame)
     if found != expected:
         raise RecordError(
-            f"{origin}: expected a record with digest {expected:08x}, found {found:08x}; a bit of its {len(frame)} "
-            f"bytes or of the digest is wrong"
+            f"expected a record with digest {expected:08x}, found {found:08x}; a bit of its {len(frame)} bytes or of "
+            f"the digest is wrong"
         )

@@ -160,9 +160,9 @@ class OFRecordSource:
                 f"{origin}: expected a record of {length} bytes, found {max(len(frame) - HEADER_BYTES, 0)}; the file "
                 f"was cut short while it was in use"
             )
-        if self.verify:
-            check_digest(frame, int(self._digests[part][key.index - int(self._starts[part])]), origin)
         try:
+            if self.verify:
+                check_digest(frame, int(self._digests[part][key.index - int(self._starts[part])]))
             record = decode(memoryview(frame)[HEADER_BYTES:])
         except RecordError as error:
             raise RecordError(f"{origin}: {error}") from None

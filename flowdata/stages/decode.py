@@ -60,6 +60,20 @@ def single_bytes(sample: Sample, record: str, feature: str) -> bytes:
     return value
 
 
+def row_offsets_of(sample: Sample, record: str, feature: str) -> RowOffsets | None:
+    """The numbers of the named feature of a sample's record; None if it has no such feature.
+
+    Raises:
+        RecordError: they are no integers.
+    """
+    if feature not in sample[record]:
+        return None
+    found = feature_of(sample, record, feature)
+    if found.kind not in ("int32", "int64"):
+        raise RecordError(f"feature {feature!r}: expected integers, found {len(found)} of kind {found.kind}")
+    return np.asarray(found.values)
+
+
 @stage("ofrecord_bytes_decoder")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OFRecordBytesDecoder:
@@ -292,7 +306,7 @@ class OFRecordImageDecoderRandomCrop:
         def window(height: int, width: int) -> Window:
             return random_crop_window(rng, height, width, self.area, self.aspect_ratio, self.num_attempts)
 
-        rows = _row_offsets(sample, self.record, f"{self.feature}/rows") if self.row_slices else None
+        rows = row_offsets_of(sample, self.record, f"{self.feature}/rows") if self.row_slices else None
         return sample.replace(**{self.output: decode_feature(sample, self, window, rows)})
 
 
@@ -365,15 +379,6 @@ def decode_feature(
         )  # fmt: skip
     except RecordError as error:
         raise RecordError(f"feature {decoder.feature!r}: {error}") from None
-
-
-def _row_offsets(sample: Sample, record: str, feature: str) -> RowOffsets | None:
-    if feature not in sample[record]:
-        return None
-    found = feature_of(sample, record, feature)
-    if found.kind not in ("int32", "int64"):
-        raise RecordError(f"feature {feature!r}: expected integers, found {len(found)} of kind {found.kind}")
-    return np.asarray(found.values)
 
 
 def _image_spec(color_space: ColorSpace) -> ArraySpec:

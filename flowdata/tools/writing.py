@@ -134,7 +134,7 @@ def convert_items(
 
     def records(pool: ThreadPoolExecutor, items: Sequence[_Item]) -> Iterator[Features | None]:
         nonlocal done
-        for outcome in _in_order(pool, read, items):
+        for outcome in in_order(pool, read, items):
             done += 1
             progress(done, total)
             if isinstance(outcome, Skipped):
@@ -234,7 +234,7 @@ def _write_split(directory: Path, plan: SplitPlan, digests: bool) -> int:
     return written
 
 
-def _in_order(
+def in_order(
     pool: ThreadPoolExecutor, function: Callable[[_Item], _Result], items: Iterable[_Item]
 ) -> Iterator[_Result]:
     """``map`` in the pool, in order, with a bounded number of results waiting."""
