@@ -9,8 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flowdata.errors import DataError
+
+if TYPE_CHECKING:
+    from flowdata.tools.pictures import ImageOptions
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -46,14 +50,7 @@ def _make_photos(args: argparse.Namespace) -> int:
 
 def _convert_images(args: argparse.Namespace) -> int:
     from flowdata.tools.convert import convert_images
-    from flowdata.tools.pictures import ImageOptions
 
-    options = ImageOptions(
-        quality=args.quality,
-        short_side=args.short_side,
-        row_restarts=args.row_restarts,
-        orientation=args.orientation,
-    )
     with show_progress("converting") as progress:
         result = convert_images(
             args.src_dir,
@@ -63,13 +60,86 @@ def _convert_images(args: argparse.Namespace) -> int:
             val_parts=args.val_parts,
             seed=args.seed,
             workers=args.workers,
-            options=options,
+            options=_image_options(args),
             digests=args.digests,
             overwrite=args.overwrite,
             progress=progress,
         )
     print(result.summary())
     return 0
+
+
+def _convert_coco(args: argparse.Namespace) -> int:
+    from flowdata.tools.convert_coco import convert_coco
+
+    with show_progress("converting") as progress:
+        result = convert_coco(
+            args.annotations,
+            args.images,
+            args.out_dir,
+            split=args.split,
+            parts=args.parts,
+            keep_unannotated=args.keep_unannotated,
+            quality=args.quality,
+            row_restarts=args.row_restarts,
+            workers=args.workers,
+            digests=args.digests,
+            overwrite=args.overwrite,
+            progress=progress,
+        )
+    print(result.summary())
+    return 0
+
+
+def _convert_tfrecord(args: argparse.Namespace) -> int:
+    from flowdata.tools.convert_tfrecord import convert_tfrecord
+
+    with show_progress("converting") as progress:
+        result = convert_tfrecord(
+            args.src,
+            args.out_dir,
+            split=args.split,
+            parts=args.parts,
+            strip_prefix=args.strip_prefix,
+            classes=args.classes.read_text(encoding="utf-8").splitlines() if args.classes else (),
+            workers=args.workers,
+            digests=args.digests,
+            overwrite=args.overwrite,
+            progress=progress,
+        )
+    print(result.summary())
+    return 0
+
+
+def _convert_webdataset(args: argparse.Namespace) -> int:
+    from flowdata.tools.convert_webdataset import convert_webdataset
+
+    with show_progress("converting") as progress:
+        result = convert_webdataset(
+            args.src,
+            args.out_dir,
+            split=args.split,
+            parts=args.parts,
+            json_label=args.json_label,
+            options=_image_options(args),
+            workers=args.workers,
+            digests=args.digests,
+            overwrite=args.overwrite,
+            progress=progress,
+        )
+    print(result.summary())
+    return 0
+
+
+def _image_options(args: argparse.Namespace) -> ImageOptions:
+    from flowdata.tools.pictures import ImageOptions
+
+    return ImageOptions(
+        quality=args.quality,
+        short_side=args.short_side,
+        row_restarts=args.row_restarts,
+        orientation=args.orientation,
+    )
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -211,6 +281,7 @@ def build_parser() -> argparse.ArgumentParser:
     images.add_argument("--seed", type=_int_from(0), default=0, help="seed of the split and of the order (%(default)s)")
     _add_image_options(images)
     _add_writing(images)
+    _add_other_converters(kinds)
 
     inspect = _command(commands, "inspect", _inspect, "list parts, records, features and classes")
     inspect.add_argument("path", type=Path, metavar="PATH", help="data set, directory of part files, or part file")
@@ -258,10 +329,44 @@ def _command(
     return parser
 
 
-def _add_image_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--quality", type=_quality, default=95, help="JPEG quality of what is encoded again (%(default)s)"
+def _add_other_converters(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    coco = _command(kinds, "coco", _convert_coco, "COCO annotations and images -> OFRecords with boxes and polygons")
+    coco.add_argument("annotations", type=Path, metavar="ANNOTATIONS", help="JSON file of instances")
+    coco.add_argument("images", type=Path, metavar="IMAGES", help="directory of the images that it names")
+    coco.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="directory to write")
+    coco.add_argument("--keep-unannotated", action="store_true", help="also convert images without objects")
+    _add_split(coco)
+    _add_encoding(coco)
+    _add_writing(coco)
+
+    tfrecord = _command(kinds, "tfrecord", _convert_tfrecord, "TFRecord files of tf.train.Example -> OFRecords")
+    tfrecord.add_argument("src", type=Path, metavar="SRC", help="TFRecord file, or a directory of them")
+    tfrecord.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="directory to write")
+    tfrecord.add_argument(
+        "--strip-prefix", default="image/", metavar="TEXT", help="taken off the names of features (%(default)s)"
     )
+    tfrecord.add_argument("--classes", type=Path, default=None, metavar="FILE", help="names of the classes, one a line")
+    _add_split(tfrecord)
+    _add_writing(tfrecord)
+
+    webdataset = _command(kinds, "webdataset", _convert_webdataset, "tar files of key.jpg with key.cls -> OFRecords")
+    webdataset.add_argument("src", type=Path, metavar="SRC", help="tar file, or a directory of them")
+    webdataset.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="directory to write")
+    webdataset.add_argument(
+        "--json-label", default=None, metavar="KEY", help="take labels from this key of the .json members"
+    )
+    _add_split(webdataset)
+    _add_image_options(webdataset)
+    _add_writing(webdataset)
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--split", choices=("train", "val"), default="train", help="name of the split (%(default)s)")
+    parser.add_argument("--parts", type=_int_from(1), default=8, help="part files (%(default)s)")
+
+
+def _add_image_options(parser: argparse.ArgumentParser) -> None:
+    _add_encoding(parser)
     parser.add_argument(
         "--short-side",
         type=_int_from(1),
@@ -270,15 +375,21 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
         help="reduce the shorter side of larger images to N pixels; they are encoded again",
     )
     parser.add_argument(
-        "--row-restarts",
-        action="store_true",
-        help="encode so that random crops decode their own rows only; every file without such markers is encoded again",
-    )
-    parser.add_argument(
         "--orientation",
         choices=("ignore", "apply"),
         default="ignore",
         help="whether to turn images as their EXIF data says; those are encoded again (%(default)s)",
+    )
+
+
+def _add_encoding(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--quality", type=_quality, default=95, help="JPEG quality of what is encoded again (%(default)s)"
+    )
+    parser.add_argument(
+        "--row-restarts",
+        action="store_true",
+        help="encode so that random crops decode their own rows only; every file without such markers is encoded again",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -133,7 +134,7 @@ def image_features(
         "class/label": label,
         "class/synset": text,
         "class/text": text,
-        "filename": filename,
+        "filename": os.fsencode(filename),
         "data_id": str(data_id),
         "format": "JPEG",
         "colorspace": "RGB" if channels == 3 else "GRAY",

@@ -36,6 +36,10 @@ class Skipped:
     name: str
     reason: str
 
+    def __str__(self) -> str:
+        """Both; a name that is no UTF-8 with backslashes."""
+        return f"{self.name}: {self.reason}".encode(errors="backslashreplace").decode()
+
 
 @dataclass(slots=True)
 class Conversion:
@@ -64,7 +68,7 @@ class Conversion:
             f"{self.kept} images kept as they are, {self.encoded} encoded again, {len(self.skipped)} skipped",
         ]
         if self.skipped:
-            lines += [f"  skipped {each.name}: {each.reason}" for each in self.skipped[:SHOWN_SKIPPED]]
+            lines += [f"  skipped {each}" for each in self.skipped[:SHOWN_SKIPPED]]
             if len(self.skipped) > SHOWN_SKIPPED:
                 lines.append(f"  … and {len(self.skipped) - SHOWN_SKIPPED} more")
             lines.append(f"warning: the skipped files are not in the data set; all are listed in {self.skipped_path}")
@@ -91,6 +95,18 @@ class SplitPlan:
     parts: int
     count: int
     records: Iterator[Features | None]
+
+
+def check_parts(what: str, parts: int, items: int) -> None:
+    """Refuse more part files than items.
+
+    Raises:
+        ConfigError: there are more, or there is no item at all.
+    """
+    if not items:
+        raise ConfigError(f"{what}: expected something to convert, found nothing")
+    if parts > items:
+        raise ConfigError(f"{what}: expected parts <= {items}, the number of items, got {parts}")
 
 
 def reason(error: Exception) -> str:
@@ -155,13 +171,12 @@ def convert_items(
             first = result.skipped[0]
             name, (_, items) = next(iter(splits.items()))
             raise DataError(
-                f"{source}: none of the {len(items)} items of split {name} could be read; the first is {first.name}: "
-                f"{first.reason}"
+                f"{source}: none of the {len(items)} items of split {name} could be read; the first is {first}"
             ) from error
     result.skipped.sort(key=lambda each: each.name)
     if result.skipped:
         lines = [f"{each.name}\t{each.reason}\n" for each in result.skipped]
-        result.skipped_path.write_text("".join(lines), encoding="utf-8")
+        result.skipped_path.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
     return result
 
 

@@ -97,7 +97,8 @@ def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: pytest.Captur
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     commands = (
-        [], ["make"], ["make", "digits"], ["make", "photos"], ["convert"], ["convert", "images"], ["inspect"],
+        [], ["make"], ["make", "digits"], ["make", "photos"], ["convert"], ["convert", "images"], ["convert", "coco"],
+        ["convert", "tfrecord"], ["convert", "webdataset"], ["inspect"],
         ["verify"], ["doctor"], ["config"], ["config", "show"], ["quickstart"],
     )  # fmt: skip
     for command in commands:
