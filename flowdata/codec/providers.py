@@ -1,7 +1,8 @@
 """Who decodes: OpenCV everything, and the package `nvidia-nvimgcodec`, where it is usable, ordinary JPEG files.
 
 nvImageCodec runs on the CPU here. It decodes only the rows and columns of a window, with the same libjpeg-turbo
-arithmetic as OpenCV, so the pixels are equal, not merely close; before it is used, a probe makes sure of that.
+arithmetic as OpenCV, so the pixels are equal, not merely close; before it is used, a probe makes sure of that
+(docs/adr/0014).
 """
 
 from __future__ import annotations

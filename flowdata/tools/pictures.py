@@ -27,7 +27,8 @@ class ImageOptions:
         row_restarts: Write a restart marker after each row of blocks, and where the rows are as the feature
             ``encoded/rows``, so that a random crop decodes its own rows only. Encodes every file again that has no such
             markers: they cannot be put into a file that is kept.
-        orientation: ``ignore`` what EXIF data says, or ``apply`` it, which encodes such files again.
+        orientation: ``ignore`` what EXIF data of JPEG, PNG and WebP files says, or ``apply`` it, which encodes such
+            files again.
 
     Raises:
         ConfigError: an argument is out of range.
