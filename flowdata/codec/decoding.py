@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import cv2
@@ -91,20 +90,22 @@ def _decode_window(
 ) -> Image:
     """The window (top, left, height, width) of the stored image."""
     top, left, height, width = window
+    layout, have = info.layout, info.height
     if rows is not None:
-        if info.jpeg is None:
+        if layout is None:
             raise RecordError(f"row offsets need a JPEG file, found {info.format}")
-        data, start, have = cut_rows(data, info.jpeg, rows, top, height)
-        info, top = replace(info, height=have), top - start
-    ordinary = info.jpeg is not None and info.jpeg.baseline and info.jpeg.single_scan and info.components == 3
+        data, start, have = cut_rows(data, layout, rows, top, height)
+        top -= start
+    ordinary = layout is not None and layout.baseline and layout.single_scan and layout.components == 3
     if ordinary and color_space != "GRAY" and resolve(provider) == "nvimgcodec":
         image = decode_by_nvimgcodec(data, (top, left, height, width), bgr=color_space == "BGR")
         if image is not None:
             return image
-    return _decode_by_cv2(data, info, color_space)[top : top + height, left : left + width]
+    return _decode_by_cv2(data, info, have, color_space)[top : top + height, left : left + width]
 
 
-def _decode_by_cv2(data: bytes, info: ImageInfo, color_space: ColorSpace) -> Image:
+def _decode_by_cv2(data: bytes, info: ImageInfo, height: int, color_space: ColorSpace) -> Image:
+    """All of the data, which are ``height`` rows of the image that ``info`` tells of."""
     what = f"{info.format} image of {info.height} x {info.width} pixels"
     if color_space == "GRAY":
         flags = cv2.IMREAD_GRAYSCALE
@@ -118,7 +119,7 @@ def _decode_by_cv2(data: bytes, info: ImageInfo, color_space: ColorSpace) -> Ima
         raise RecordError(f"{what}: {error}") from None
     if image is None:
         raise RecordError(f"{what} cannot be decoded; it is damaged")
-    if image.shape[:2] != (info.height, info.width):
+    if image.shape[:2] != (height, info.width):
         raise RecordError(f"{what}: the decoder found {image.shape[0]} x {image.shape[1]}; it is damaged")
     if color_space == "GRAY":
         return np.asarray(image)[:, :, np.newaxis]

@@ -42,10 +42,10 @@ def encode_jpeg(
         raise ValueError(f"encode_jpeg: expected quality from 0 to 100, got {quality}")
     if subsampling not in _SUBSAMPLING:
         raise ValueError(f"encode_jpeg: expected subsampling {', '.join(_SUBSAMPLING)}, got {subsampling!r}")
+    image = _checked(image)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SUBSAMPLING[subsampling]]
     if row_restarts:
-        gray = image.ndim == 2 or image.shape[2] == 1
-        unit = 8 if gray or subsampling == "4:4:4" else 16
+        unit = 8 if image.shape[2] == 1 or subsampling == "4:4:4" else 16
         options += [cv2.IMWRITE_JPEG_RST_INTERVAL, -(-image.shape[1] // unit)]
     return _encode(".jpg", image, color_space, options)
 
@@ -60,15 +60,20 @@ def encode_png(image: Image, color_space: str = "RGB") -> bytes:
     Raises:
         ValueError: the image has another shape or dtype.
     """
-    return _encode(".png", image, color_space, [])
+    return _encode(".png", _checked(image), color_space, [])
 
 
-def _encode(extension: str, image: Image, color_space: str, options: list[int]) -> bytes:
+def _checked(image: Image) -> Image:
+    """The image as (height, width, 1 or 3)."""
     image = np.asarray(image)
     if image.ndim == 2:
         image = image[:, :, np.newaxis]
     if image.ndim != 3 or image.shape[2] not in (1, 3) or image.dtype != np.uint8 or image.size == 0:
         raise ValueError(f"encode: expected uint8 (height, width, 1 or 3), got {image.dtype} {image.shape}")
+    return image
+
+
+def _encode(extension: str, image: Image, color_space: str, options: list[int]) -> bytes:
     if color_space not in ("RGB", "BGR"):
         raise ValueError(f"encode: expected color_space RGB or BGR, got {color_space!r}")
     if image.shape[2] == 3 and color_space == "RGB":

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flowdata.codec import jpeg
 from flowdata.codec.exif import orientation_in
+from flowdata.codec.jpeg import MAGIC, JpegLayout, read_layout
 from flowdata.errors import RecordError
 
 Format = Literal["JPEG", "PNG", "WebP", "BMP"]
@@ -35,7 +35,7 @@ class ImageInfo:
         components: Colour components as stored, such as 1 for gray, 3 for YCbCr, 4 for CMYK or RGB with alpha.
         baseline: Whether it is a baseline JPEG.
         orientation: How EXIF data says the picture is to be turned, 1 to 8; 1 is upright.
-        jpeg: Where the parts of a JPEG file are.
+        layout: Where the parts of a JPEG file are; None for other formats.
     """
 
     format: Format
@@ -44,7 +44,7 @@ class ImageInfo:
     components: int
     baseline: bool = False
     orientation: int = 1
-    jpeg: jpeg.JpegLayout | None = field(default=None, compare=False, repr=False)
+    layout: JpegLayout | None = field(default=None, compare=False, repr=False)
 
 
 def image_info(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
@@ -57,7 +57,7 @@ def image_info(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     Raises:
         RecordError: unknown format, damaged structure, a missing end, or too many pixels.
     """
-    if data[:3] == jpeg.MAGIC:
+    if data[:3] == MAGIC:
         info = _jpeg_info(data)
     elif data[:8] == _PNG_MAGIC:
         info = _png_info(data)
@@ -89,11 +89,11 @@ def image_size(data: bytes) -> tuple[int, int]:
 
 def is_known_format(data: bytes) -> bool:
     """Whether the content starts like a JPEG, PNG, WebP or BMP file."""
-    return data.startswith((jpeg.MAGIC, _PNG_MAGIC, b"BM")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+    return data.startswith((MAGIC, _PNG_MAGIC, b"BM")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
 def _jpeg_info(data: bytes) -> ImageInfo:
-    layout = jpeg.read_layout(data)
+    layout = read_layout(data)
     return ImageInfo(
         "JPEG", layout.height, layout.width, layout.components, layout.baseline, layout.orientation, layout
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flowdata.codec.jpeg import JpegLayout
+from flowdata.codec.jpeg import MAGIC, JpegLayout, read_layout
 from flowdata.errors import RecordError
 
 _BLOCK = 8  # pixels
@@ -28,16 +28,21 @@ def unit_size(layout: JpegLayout) -> tuple[int, int]:
     return _BLOCK * max(down for _, down in layout.sampling), _BLOCK * max(across for across, _ in layout.sampling)
 
 
-def row_offsets(data: bytes, layout: JpegLayout) -> RowOffsets | None:
-    """Byte offset of each row of units in the file and, as last element, of the end marker.
+def row_offsets(data: bytes) -> RowOffsets | None:
+    """Byte offset of each row of units in a JPEG file and, as last element, of the end marker.
 
     Args:
-        data: A JPEG file.
-        layout: What :func:`flowdata.codec.jpeg.read_layout` found in it.
+        data: The content of an image file.
 
     Returns:
-        None where the file has not exactly one restart marker after each row but the last.
+        int32 offsets; None where it is no baseline JPEG with exactly one restart marker after each row but the last.
+
+    Raises:
+        RecordError: the file is damaged.
     """
+    if not data.startswith(MAGIC):
+        return None
+    layout = read_layout(data)
     content = np.frombuffer(data, np.uint8)[layout.scan_at : layout.end_at]
     found = np.flatnonzero(content[:-1] == 0xFF)
     restarts = found[content[found + 1] & 0xF8 == _FIRST_RESTART] + layout.scan_at + _MARKER_BYTES

@@ -28,7 +28,7 @@ def crc32c(data: bytes) -> int:
     """CRC-32C (Castagnoli) of ``data``; zlib's ``crc32`` has another polynomial.
 
     Vectorised: the checksum is linear, so neighbouring words are folded into one, then their neighbours, as in a
-    tree. That makes about 0.15 ms of 100 kB, where a table walk byte by byte in Python takes 20 ms.
+    tree. That takes about 0.15 ms for 100 kB, where a table walk byte by byte takes 15 ms.
 
     >>> hex(crc32c(b"123456789"))
     '0xe3069283'

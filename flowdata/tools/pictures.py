@@ -72,8 +72,8 @@ def prepare_picture(data: bytes, options: ImageOptions) -> Picture:
         image = codec.decode(data, "GRAY" if info.components <= 2 else "RGB", orientation=options.orientation)
         upright = options.orientation == "ignore" or info.orientation == 1
         keep = info.baseline and info.components in (1, 3) and upright
-        if options.row_restarts and info.jpeg is not None:
-            rows = codec.row_offsets(data, info.jpeg)
+        if options.row_restarts:
+            rows = codec.row_offsets(data)
             keep = keep and rows is not None
     else:
         image = codec.decode_foreign(data)
@@ -81,10 +81,7 @@ def prepare_picture(data: bytes, options: ImageOptions) -> Picture:
     if keep and small is image:
         return Picture(data, _shape(image), rows, kept=True)
     encoded = codec.encode_jpeg(small, options.quality, "4:4:4", row_restarts=options.row_restarts)
-    if options.row_restarts:
-        layout = codec.image_info(encoded).jpeg
-        assert layout is not None, "it was just encoded as JPEG"
-        rows = codec.row_offsets(encoded, layout)
+    rows = codec.row_offsets(encoded) if options.row_restarts else None
     return Picture(encoded, _shape(small), rows, kept=False)
 
 

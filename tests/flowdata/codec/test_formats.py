@@ -174,7 +174,7 @@ def test_ycck():
 @pytest.mark.parametrize("at_share", [0.3, 0.6, 0.95])
 def test_a_marker_inside_the_picture_data_is_damage(at_share):
     data = codec.encode_jpeg(picture(64, 64), quality=95)
-    scan = codec.image_info(data).jpeg.scan_at
+    scan = codec.image_info(data).layout.scan_at
     at = scan + int((len(data) - scan) * at_share)
     with pytest.raises(
         RecordError, match=rf"expected picture data or the end marker at byte {at} of {len(data)}, found ff 3a"
