@@ -66,9 +66,9 @@ def row_offsets_of(sample: Sample, record: str, feature: str) -> RowOffsets | No
     Raises:
         RecordError: they are no integers.
     """
-    if feature not in sample[record]:
+    found: Feature | None = sample[record].get(feature)
+    if found is None:
         return None
-    found = feature_of(sample, record, feature)
     if found.kind not in ("int32", "int64"):
         raise RecordError(f"feature {feature!r}: expected integers, found {len(found)} of kind {found.kind}")
     return np.asarray(found.values)

@@ -115,6 +115,32 @@ def test_offsets_for_a_file_without_rows_are_an_error():
             codec.decode(data, window=lambda *_: (0, 0, 4, 4), rows=offsets)
 
 
+@pytest.mark.campaign
+def test_whether_a_damaged_file_is_bad_does_not_depend_on_the_window(campaign):
+    for rng in campaign(5000, 200):
+        data, offsets = encoded(96, 64, rng.choice(KINDS), quality=rng.randint(20, 95), seed=rng.getrandbits(30))
+        damaged = bytearray(data)
+        for _ in range(rng.choice([1, 1, 3])):
+            at = rng.randrange(len(data)) if rng.random() < 0.3 else rng.randrange(int(offsets[0]), len(data) - 2)
+            damaged[at] = rng.choice([0, 0xFF, rng.randrange(256), damaged[at] ^ 1 << rng.randrange(8)])
+        whole = is_bad(bytes(damaged))
+        top, left = rng.randrange(90), rng.randrange(60)
+        parts = {
+            is_bad(bytes(damaged), window=lambda h, w, s=(top, left): (s[0] % h, s[1] % w, 1, 1), rows=offsets)
+            for top, left in ((0, 0), (top, left), (95, 63))
+        }
+        assert len(parts) == 1
+        assert parts == {True} or not whole  # what cannot be decoded as a whole cannot in part
+
+
+def is_bad(data, **arguments):
+    try:
+        codec.decode(data, **arguments)
+    except RecordError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("window", [(0, 0, 4, 4), (100, 0, 60, 80)])
 def test_damage_outside_of_the_window_is_found(window):
     data, offsets = encoded(160, 80, "4:4:4")
