@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from flowdata.pipeline_config import load_pipeline
+from flownn import nn
 from tests.helpers import jobs
 from tests.helpers.records import picture
+from tests.test_api import DOCUMENTED
 from tests.test_architecture import module_name, sources
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +61,13 @@ def test_yaml_block_is_a_pipeline(with_digits: Path) -> None:
     assert batch["label"].shape == (32,)
 
 
+def test_every_name_of_nn_is_in_the_list() -> None:
+    listed = set(re.findall(r"`([\w.]+)`", (ROOT / "docs" / "nn.md").read_text()))
+    documented = {name.removeprefix("flownn.nn.") for name in DOCUMENTED}
+    missing = (documented | set(nn.__all__)) - listed - {"modules.pixelshuffle.PixelShufflev2", "parallel", "utils"}
+    assert not missing
+
+
 @pytest.mark.mpi
 @pytest.mark.slow
 @pytest.mark.timeout(300)
@@ -72,7 +81,7 @@ def test_readme_commands(with_digits: Path) -> None:
                 cv2.imwrite(str(with_digits / folder / name / f"{number}.jpg"), image)
     text = "\n".join(blocks(ROOT / "README.md", "sh")[1:]).replace("examples/train.py", f"{ROOT}/examples/train.py")
     commands = [line.partition("#")[0] for line in text.splitlines() if line]
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         runs = sorted((with_digits / "runs" / "images").glob("*"))
         program, *args = shlex.split(command.replace("runs/images/RUN", str(runs[0]) if runs else "none"))
