@@ -73,6 +73,7 @@ class OFRecordSection(_Section):
     parts: PositiveInt | None = None
     prefix: str | None = None
     suffix_length: int | None = None
+    verify: Literal["digests"] | None = None
 
 
 class COCOSection(_Section):

@@ -83,7 +83,7 @@ def test_readme_commands(with_digits: Path) -> None:
                 cv2.imwrite(str(with_digits / folder / name / f"{number}.jpg"), image)
     text = "\n".join(blocks(ROOT / "README.md", "sh")[1:]).replace("examples/train.py", f"{ROOT}/examples/train.py")
     commands = [line.partition("#")[0] for line in text.splitlines() if line]
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         runs = sorted((with_digits / "runs" / "images").glob("*"))
         program, *args = shlex.split(command.replace("runs/images/RUN", str(runs[0]) if runs else "none"))

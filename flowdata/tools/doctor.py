@@ -109,6 +109,15 @@ def check_opencv(versions: Mapping[str, str], importable: Callable[[str], str | 
     return Finding("OpenCV", text or "present, not from a wheel")
 
 
+def check_decoders() -> Finding:
+    """Who decodes images: OpenCV, and nvImageCodec where it is installed and gives the same pixels."""
+    probe = "from flowdata.codec.providers import describe; print(describe())"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120)
+    if done.returncode:  # the row about OpenCV says what to do
+        return Finding("image decoders", "none")
+    return Finding("image decoders", done.stdout.strip())
+
+
 def check_base_packages() -> Finding:
     """The other packages that everything here imports."""
     missing = [package for module, package in BASE_IMPORTS.items() if not _is_importable(module)]
@@ -286,6 +295,7 @@ def findings() -> list[Finding]:
         check_platform(),
         check_numpy(),
         check_opencv(installed(OPENCV_NAMES), import_error),
+        check_decoders(),
         check_base_packages(),
         check_mpi(),
         check_mpiexec(),

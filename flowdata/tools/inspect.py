@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flowdata.dataset import FILE_NAME, DatasetInfo, dataset_of, part_name
 from flowdata.errors import ConfigError, RecordError
+from flowdata.records import digests
 from flowdata.records.frames import HEADER_BYTES, Offsets, frame_offsets
 from flowdata.records.wire import Feature, Record, decode
 
@@ -42,14 +43,23 @@ def inspect(path: Path, *, records: int = 3) -> None:
         ConfigError: there is nothing of the kind at ``path``, or a part that ``dataset.json`` counts is missing.
         RecordError: a file is damaged.
     """
-    info, groups = _find_parts(path)
+    info, groups = find_parts(path)
+    if missing := [str(part) for parts in groups.values() for part in parts if not part.is_file()]:
+        raise ConfigError(f"{path}: {FILE_NAME} names part files that are missing: {', '.join(missing)}")
     for name, paths in groups.items():
         print(f"{name}:" if name else f"{path}:")
         _inspect_group([Part(each, frame_offsets(each)) for each in paths], info, records)
 
 
-def _find_parts(path: Path) -> tuple[DatasetInfo | None, dict[str, list[Path]]]:
-    """The data set's description if there is one, and the part files by split."""
+def find_parts(path: Path) -> tuple[DatasetInfo | None, dict[str, list[Path]]]:
+    """The data set's description if there is one, and the part files by split; they may be missing.
+
+    Args:
+        path: Directory with a ``dataset.json``, directory of part files, or one part file.
+
+    Raises:
+        ConfigError: there is nothing of the kind.
+    """
     if path.is_file() and path.name != FILE_NAME:
         described = dataset_of(path.parent)
         return described[0] if described else None, {"": [path]}
@@ -63,10 +73,9 @@ def _find_parts(path: Path) -> tuple[DatasetInfo | None, dict[str, list[Path]]]:
             ]
             for name, split in info.splits.items()
         }
-        if missing := [str(part) for parts in groups.values() for part in parts if not part.is_file()]:
-            raise ConfigError(f"{root / FILE_NAME}: names part files that are missing: {', '.join(missing)}")
         return info, groups
     parts = sorted(each for each in path.glob("part-*") if each.is_file()) if path.is_dir() else []
+    parts = [each for each in parts if each.suffix != digests.SUFFIX]
     if not parts:
         raise ConfigError(f"{path}: expected a part file, or a directory with {FILE_NAME} or files part-*")
     described = dataset_of(path)

@@ -274,7 +274,7 @@ def test_a_bad_image_names_file_offset_and_damage(tmp_path, damage):
     assert str(caught.value).startswith(
         f"stage ofrecord_image_decoder, record 1 ({path} at byte {offset}): feature 'encoded': JPEG "
     )
-    assert ("no end marker" if damage == "cut" else "JPEG header is damaged") in str(caught.value)
+    assert ("no end marker" if damage == "cut" else "JPEG is damaged") in str(caught.value)
     assert isinstance(caught.value.__cause__, RecordError)
     assert caught.value.summary_only
     assert pickle.loads(pickle.dumps(caught.value)).summary_only
