@@ -79,6 +79,10 @@ class Loader:
             from flowdata.executors.process import ProcessExecutor
 
             self._executor = ProcessExecutor(pipeline, shard, specs, self._tally)
+        elif pipeline.executor == "thread":
+            from flowdata.executors.thread import ThreadExecutor
+
+            self._executor = ThreadExecutor(pipeline, shard, specs, self._tally)
         else:
             from flowdata.executors.serial import SerialExecutor
 

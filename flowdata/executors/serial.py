@@ -84,7 +84,7 @@ class SerialExecutor:
             rows = {name: arrays[name][row, ...] for name, spec in self._specs.items() if spec.fixed}
             start = now_ns()
             ragged, report = prepare(
-                self._pipeline, SampleKey(position.epoch, index), self._specs, rows, self._meter.times
+                self._pipeline, SampleKey(position.epoch, index), self._specs, rows, self._meter.steps
             )
             self._meter.sample(start)
             if report is not None:

@@ -243,6 +243,16 @@ class ConsumerClock:
         return self.waited(now_ns()) * 1e-9
 
 
+class StepTimes:
+    """Nanoseconds spent in each step of the samples' way, and which step is under way."""
+
+    __slots__ = ("current", "ns")
+
+    def __init__(self, count: int) -> None:
+        self.ns = [0] * count
+        self.current = 0
+
+
 class Meter:
     """Counts what one worker does.
 
@@ -255,7 +265,7 @@ class Meter:
     def __init__(self, words: Words, stages: int, consumer: ConsumerClock) -> None:
         self._words, self._consumer = words, consumer
         self._histogram = _STAGES + stages - _FIRST_BUCKET
-        self.times = [0] * stages  # nanoseconds in each step since the last wait; whoever runs the steps adds to them
+        self.steps = StepTimes(stages)  # since the last wait
         words[_SINCE] = 0
 
     def begin_to_wait(self) -> None:
@@ -263,10 +273,11 @@ class Meter:
         words, now = self._words, now_ns()
         if (since := words[_SINCE]) > 0:
             words[_BUSY] += now - since
-        for number, each in enumerate(self.times, _STAGES):
+        times = self.steps.ns
+        for number, each in enumerate(times):
             if each:
-                words[number] += each
-        self.times[:] = [0] * len(self.times)
+                words[_STAGES + number] += each
+                times[number] = 0
         words[_CONSUMER_WAITED] = self._consumer.waited(now)
         words[_SINCE] = -now
 

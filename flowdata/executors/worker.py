@@ -242,7 +242,7 @@ class PipelineJob:
                 rows = rows_of_slot[slot][row]
                 start = now_ns()
                 try:
-                    values, report = prepare(self.pipeline, SampleKey(epoch, indices[row]), specs, rows, meter.times)
+                    values, report = prepare(self.pipeline, SampleKey(epoch, indices[row]), specs, rows, meter.steps)
                 except BaseException as error:
                     message = Message(FAILED, ticket, ROW_AND_PID.pack(row, os.getpid()) + pack_error(error))
                     break
