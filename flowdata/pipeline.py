@@ -49,7 +49,9 @@ class Pipeline:
             no array).
         executor: ``serial`` (in the calling process, when asked), ``process`` (worker processes) or ``thread`` (worker
             threads, for where processes cannot be had; they help as far as stages release the interpreter lock).
-        workers: Worker processes or threads of this rank.
+        workers: Worker processes or threads of this rank. ``auto`` begins with as many as affinity and control group
+            allow, divided among the ranks of the machine; processes that the consumer turns out not to need leave
+            after a few seconds, and come back if it has to wait. Nothing else depends on their number.
         prefetch_batches: Batches that workers prepare, or have ready, at any time.
         samples_per_message: Samples that a worker takes at a time.
         on_error: What a *bad* sample does, one with damaged or missing data: ``raise`` ends the epoch, ``skip`` leaves
@@ -75,7 +77,7 @@ class Pipeline:
     last_batch: LastBatch = "keep"
     outputs: tuple[str, ...] | None = None
     executor: ExecutorName = "serial"
-    workers: int = 1
+    workers: int | Literal["auto"] = 1
     prefetch_batches: int = 4
     samples_per_message: int = 8
     max_worker_restarts: int = 3
@@ -91,8 +93,11 @@ class Pipeline:
             "max_worker_restarts": 0,
         }.items():  # fmt: skip
             value = getattr(self, name)
+            if name == "workers" and value == "auto":
+                continue
             if type(value) is not int or value < least:
-                raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}, got {value!r}")
+                auto = " or auto" if name == "workers" else ""
+                raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}{auto}, got {value!r}")
         if self.sample_deadline is not None and not self.sample_deadline > 0:
             raise ConfigError(
                 f"pipeline: expected sample_deadline in seconds > 0 or none, got {self.sample_deadline!r}"

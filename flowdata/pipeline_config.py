@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -111,7 +111,7 @@ class PipelineSection(_Section):
     last_batch: LastBatch = "keep"
     outputs: tuple[str, ...] | None = None
     executor: ExecutorName = "serial"
-    workers: PositiveInt = 1
+    workers: PositiveInt | Literal["auto"] = 1
     prefetch_batches: PositiveInt = 4
     samples_per_message: PositiveInt = 8
     max_worker_restarts: NonNegativeInt = 3

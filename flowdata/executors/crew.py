@@ -83,9 +83,12 @@ class Crew:
         self._died: dict[int, tuple[int, int]] = {}
         self._stuck: dict[int, float] = {}
         self._activity: dict[int, tuple[tuple[int, int], float]] = {}
+        self._left: set[int] = set()
+        self._fewest = layout.workers
         self.descriptor = descriptor = platform.unnamed_memory(layout.nbytes)
         try:
             self.memory = SlotMemory(descriptor, layout)
+            self.memory.set_limit(layout.workers)
             tasks, theirs = self._start(layout.workers, descriptor)
         except BaseException:
             os.close(descriptor)
@@ -232,7 +235,8 @@ class Crew:
         """
         pid, code = self._died.pop(number)
         stuck = self._stuck.pop(number, None)
-        inbox = self._results[number]
+        if code == 0 and number >= self._fewest and not any(self.memory.activity(number)):
+            return self._note_leaving(number)
         how = _how(code) if stuck is None else (
             f"did not get on for {stuck:.1f} s, which is more than sample_deadline, and was killed"
         )  # fmt: skip
@@ -242,15 +246,25 @@ class Crew:
             raise WorkerError(f"{self._job.owner}: {story}{self._hint(code) if stuck is None else ''}{spent}")
         self.replaced += 1
         _log.warning("%s: %s; a new worker takes its place", self._job.owner, story)
-        del self._by_descriptor[inbox.connection.fileno()]
-        self._poller.unregister(inbox.connection)
-        said = [(number, message) for message in _last_words(inbox)]
-        inbox.connection.close()
+        said = self._disconnect(number)
         if (ticket := self.memory.claimed(number)) != 0:
             self.lost.append(ticket)
         self.memory.claim(number, 0)
         self.memory.clear_progress(number)
+        self._start_again(number)
+        return said
+
+    def _disconnect(self, number: int) -> list[tuple[int, Message]]:
+        """Close the connection of a worker that has ended; returns what it had still said."""
+        inbox = self._results[number]
+        del self._by_descriptor[inbox.connection.fileno()]
+        self._poller.unregister(inbox.connection)
+        said = [(number, message) for message in _last_words(inbox)]
+        inbox.connection.close()
         self._activity.pop(number, None)
+        return said
+
+    def _start_again(self, number: int) -> None:
         own, theirs = socket.socketpair()
         with theirs:
             self._ask(RESPAWN, number, [theirs.fileno()])
@@ -258,7 +272,27 @@ class Crew:
         own.setblocking(False)
         self._poller.register(own, select.POLLIN)
         self._by_descriptor[own.fileno()] = number
+
+    # -- having fewer of them ----------------------------------------------------------------------------------------
+
+    def resize(self, workers: int) -> None:
+        """Have this many workers, at most as many as the layout says; those that are too many leave after a task."""
+        self.memory.set_limit(workers)
+        self._fewest = min(self._fewest, workers)
+        for number in [each for each in self._left if each < workers]:
+            self._left.remove(number)
+            self._start_again(number)
+
+    def _note_leaving(self, number: int) -> list[tuple[int, Message]]:
+        """A worker has left as it should, unless more are wanted again by now."""
+        said = self._disconnect(number)
+        if number < self.memory.limit():
+            self._start_again(number)
+        else:
+            self._left.add(number)
         return said
+
+    # -- how they are doing ------------------------------------------------------------------------------------------
 
     def _ask(self, request: int, number: int, descriptors: list[int]) -> None:
         with contextlib.suppress(BrokenPipeError):  # the server has gone; how is learnt by reading
@@ -273,6 +307,8 @@ class Crew:
         now = time.monotonic()
         work = self.in_pipe() > 0
         for number in range(len(self._results) if self.pids else 0):
+            if number in self._left:
+                continue
             state = self.memory.activity(number)
             known, since = self._activity.get(number, (None, now))
             if known != state or not (work or any(state)):
@@ -340,7 +376,7 @@ class Crew:
         except subprocess.TimeoutExpired:
             self._server.kill()  # it is stopped or stuck in native code; its end ends the workers
             self._server.wait()
-        _wait_for_end(self._results, _STOP_S)
+        _wait_for_end([each for k, each in enumerate(self._results) if k not in self._left], _STOP_S)
         self._forget()
 
     def abandon(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import time
 import weakref
@@ -14,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowdata.errors import DataError
+from flowdata.executors.budget import Settling, check_memory, most_workers
 from flowdata.executors.crew import Crew
 from flowdata.executors.rows import without
 from flowdata.executors.serial import PlanCursor
 from flowdata.executors.slots import Lease, SlotLayout
-from flowdata.executors.stats import GroupStats, Tally, counter_words, settled, summarize
+from flowdata.executors.stats import GroupStats, LoaderStats, Tally, counter_words, settled, summarize
 from flowdata.executors.worker import FAILED, ROW_AND_PID, TASK, Message, PipelineJob, unpack_error
 from flowdata.failures import BadSample
 from flowdata.loader import Position
@@ -28,6 +30,8 @@ from flowdata.sharding import ShardSpec, split_range
 if TYPE_CHECKING:
     from flowdata.pipeline import Pipeline
 
+_WINDOW_S = 2.0  # for which workers and consumer are watched before their number changes
+_log = logging.getLogger(__name__)
 _SEARCH_S = 0.2  # far longer than a message is on its way; only a worker's death is followed by such a wait
 
 
@@ -54,7 +58,9 @@ class ProcessExecutor:
 
     def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, tally: Tally) -> None:
         self._pipeline, self._shard, self._specs, self._tally = pipeline, shard, specs, tally
-        self._ended = np.zeros((pipeline.workers, counter_words(len(pipeline.step_names))), np.int64)
+        self._settling = Settling(most_workers(pipeline))
+        self._window = time.monotonic(), LoaderStats()
+        self._ended = np.zeros((self._settling.most, counter_words(len(pipeline.step_names))), np.int64)
         self._failure: BaseException | None = None
         self._position = Position()
         self._prefetcher: _Prefetcher | None = None
@@ -62,7 +68,8 @@ class ProcessExecutor:
         self._start()
 
     def _start(self) -> _Prefetcher:
-        prefetcher = _Prefetcher(self._pipeline, self._shard, self._specs, self._position)
+        prefetcher = _Prefetcher(self._pipeline, self._shard, self._specs, self._position, self._settling.most)
+        prefetcher.crew.resize(self._settling.count)
         # Also when the user forgets to close, and at exit.
         self._end_workers = weakref.finalize(self, prefetcher.crew.stop)
         self._prefetcher = prefetcher
@@ -83,7 +90,26 @@ class ProcessExecutor:
         if (prefetcher := self._prefetcher) is not None and not prefetcher.crew.stopped:
             counters = counters + prefetcher.crew.memory.all_counters()
             queued = prefetcher.queued
-        return (summarize(counters, self._pipeline.step_names, self._tally.clock, queued=queued),)
+        group = summarize(
+            counters, self._pipeline.step_names, self._tally.clock, queued=queued, active=self._settling.count
+        )
+        return (group,)
+
+    def _settle(self, prefetcher: _Prefetcher) -> None:
+        """Look, every few seconds, how many workers are needed."""
+        since, before = self._window
+        now = time.monotonic()
+        if now - since < _WINDOW_S:
+            return
+        after = self._tally.snapshot(self.group_stats())
+        self._window = now, after
+        if not before.batches:
+            return  # from here on it is measured: the start of the workers is no work
+        part, had = after - before, self._settling.count
+        busy = sum(each.busy_seconds for each in part.groups[0].workers)
+        if (count := self._settling.observe(now - since, busy, part.wait_seconds)) != had:
+            _log.info("process executor: workers: auto is %s now, of at most %s", count, self._settling.most)
+            prefetcher.crew.resize(count)
 
     @property
     def pids(self) -> list[int]:
@@ -103,6 +129,8 @@ class ProcessExecutor:
                 self._wait(prefetcher)
             batch = prefetcher.pop()
             self._position = prefetcher.position
+            if self._pipeline.workers == "auto":
+                self._settle(prefetcher)
         except _FromWorkers as error:
             self._failure = error.original
             self._end()
@@ -212,7 +240,7 @@ class _Search:
 class _Prefetcher:
     """The cycle of slots: free, being filled by the crew, held by the consumer, free."""
 
-    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, position: Position) -> None:
+    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, position: Position, workers: int) -> None:
         self._specs = specs
         self._cursor = PlanCursor(pipeline, shard)
         self._cursor.position = position
@@ -233,7 +261,8 @@ class _Prefetcher:
         rows = len(split_range(largest, shard.count, shard.index))
         fixed = {name: spec for name, spec in specs.items() if spec.fixed}
         self._carried = tuple(name for name in specs if name not in fixed)
-        layout = SlotLayout(slots, rows, pipeline.workers, fixed, counter_words(len(pipeline.step_names)))
+        layout = SlotLayout(slots, rows, workers, fixed, counter_words(len(pipeline.step_names)))
+        check_memory(pipeline, layout)
         self.crew = Crew(PipelineJob(pipeline), layout, pipeline.max_worker_restarts)
         self._hand_out()
 

@@ -102,6 +102,18 @@ class SlotMemory:
         self._words = memoryview(mapping).cast("q")
 
     @property
+    def _limit_word(self) -> int:
+        return self.layout.workers * (_LINE // _WORD) + CONSUMER_WORDS
+
+    def limit(self) -> int:
+        """How many workers there are to be; those with higher numbers leave."""
+        return self._words[self._limit_word]
+
+    def set_limit(self, workers: int) -> None:
+        """Say how many workers there are to be."""
+        self._words[self._limit_word] = workers
+
+    @property
     def consumer_words(self) -> memoryview:
         """The consumer's words to count in."""
         start = self.layout.workers * (_LINE // _WORD)

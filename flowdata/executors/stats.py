@@ -87,6 +87,7 @@ class GroupStats:
         service_seconds: Time spent on samples, over all workers; busy time beyond it went into messages.
         histogram: Samples by service time, in logarithmic buckets; read it by :meth:`quantile`.
         queued: Samples that waited for a worker at the time of the snapshot.
+        active: How many of the workers there were at that time; fewer than all with ``workers: auto``.
     """
 
     stages: tuple[StageStats, ...]
@@ -94,6 +95,7 @@ class GroupStats:
     service_seconds: float
     histogram: tuple[int, ...]
     queued: int
+    active: int
 
     @property
     def samples(self) -> int:
@@ -108,7 +110,8 @@ class GroupStats:
     @property
     def busy(self) -> float:
         """Part of the workers' time that they were busy, 0 to 1."""
-        return sum(each.busy for each in self.workers) / len(self.workers)
+        busy = sum(each.busy_seconds for each in self.workers)
+        return busy / max(busy + self.input_seconds + self.output_seconds, 1e-9)
 
     @property
     def input_seconds(self) -> float:
@@ -141,6 +144,7 @@ class GroupStats:
             self.service_seconds - earlier.service_seconds,
             tuple(a - b for a, b in zip(self.histogram, earlier.histogram, strict=True)),
             self.queued,
+            self.active,
         )
 
 
@@ -289,6 +293,11 @@ class Meter:
         words[_OUTPUT] += late
         words[_SINCE] = now
 
+    def end(self) -> None:
+        """The worker leaves, with nothing left to do."""
+        self.begin_to_wait()
+        self._words[_SINCE] = 0
+
     def sample(self, start: int) -> None:
         """A sample is done that was begun at ``start``, by :func:`now_ns`."""
         spent = now_ns() - start
@@ -306,7 +315,12 @@ def _split(waited: int, by_consumer: int) -> tuple[int, int]:
 
 
 def summarize(
-    counters: NDArray[np.int64], names: Sequence[str], consumer: ConsumerClock, *, queued: int = 0
+    counters: NDArray[np.int64],
+    names: Sequence[str],
+    consumer: ConsumerClock,
+    *,
+    queued: int = 0,
+    active: int | None = None,
 ) -> GroupStats:
     """The snapshot of a group.
 
@@ -315,6 +329,7 @@ def summarize(
         names: Names of its steps.
         consumer: The consumer's clock.
         queued: Samples that wait for a worker.
+        active: Workers that there are; all by default.
     """
     now = now_ns()
     waited = consumer.waited(now)
@@ -335,6 +350,7 @@ def summarize(
         total[_SERVICE] * 1e-9,
         tuple(total[end:]),
         queued,
+        len(workers) if active is None else active,
     )
 
 

@@ -192,7 +192,11 @@ def run_worker(job: Job, assignment: Assignment, parent: int) -> NoReturn:
         os._exit(code)
 
 
-def _next_task(tasks: int, meter: Meter) -> bytes:
+def _next_task(tasks: int, meter: Meter, memory: SlotMemory, number: int) -> bytes:
+    """Wait for a task; empty if there will be none, or this worker is one too many."""
+    if number >= memory.limit():
+        meter.end()
+        return b""
     meter.begin_to_wait()
     task = os.read(tasks, TASK.size)
     meter.end_waiting()
@@ -225,7 +229,7 @@ class PipelineJob:
         meter = Meter(
             memory.counters(number), len(self.pipeline.step_names), ConsumerClock(memory.consumer_words)
         )  # fmt: skip
-        while task := _next_task(tasks, meter):
+        while task := _next_task(tasks, meter, memory, number):
             slot, first, count, ticket = TASK.unpack(task)
             memory.claim(number, ticket)
             if slot not in rows_of_slot:
