@@ -20,8 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 def most_workers(pipeline: Pipeline) -> int:
-    """Workers to begin with: the given number, or for ``auto`` this rank's part of the processors."""
-    return cpus_of_this_rank() if pipeline.workers == "auto" else pipeline.workers
+    """Workers to begin with: the given number, over all groups, or for ``auto`` this rank's part of the processors."""
+    return cpus_of_this_rank() if pipeline.workers == "auto" else sum(group.workers for group in pipeline.groups)
 
 
 def check_memory(pipeline: Pipeline, layout: SlotLayout) -> None:
