@@ -118,15 +118,14 @@ class GroupWorker:
         self._group = pipeline.groups[assignment.group]
         self._last = assignment.forward is None
         self._memory = memory = SlotMemory(assignment.memory, assignment.layout)
-        before = [] if assignment.group == 0 else [_Cabinet(memory, assignment.memory, assignment.group - 1)]
-        after = [] if self._last else [_Cabinet(memory, assignment.memory, assignment.group)]
-        self._before = before[0] if before else None
-        self._after = after[0] if after else None
+        group, descriptor = assignment.group, assignment.memory
+        self._before = None if group == 0 else _Cabinet(memory, descriptor, group - 1)
+        self._after = None if self._last else _Cabinet(memory, descriptor, group)
         self._specs: Specs = pipeline.output_specs()
         self._meter = Meter(
             memory.counters(assignment.number),
             len(pipeline.step_names),
-            ConsumerClock(memory.consumer_words) if assignment.group == 0 else None,
+            ConsumerClock(memory.consumer_words) if group == 0 else None,
         )
 
     def run(self) -> None:
@@ -155,6 +154,7 @@ class GroupWorker:
         if self._before is not None:
             before = self._before.take(ticket)
         if before is None:
+            assert self._memory.ticket(slot, first) != ticket, "only what was given up has no drawer"
             return None
         epoch, *indices = self._memory.header(slot)[: 1 + first + count].tolist()
         arrays = dict(self._memory.arrays(self._memory.slot_bytes(slot), self._memory.layout.rows))
