@@ -21,7 +21,7 @@ from itertools import pairwise
 from typing import Any
 
 from flowdata.errors import DataError, StageError
-from flowdata.executors.drawers import DRAWER_BYTES, get, put
+from flowdata.executors.drawers import DRAWER_BYTES, Scratch, get, put
 from flowdata.executors.rows import stand_in, store
 from flowdata.executors.slots import SlotMemory
 from flowdata.executors.stats import ConsumerClock, Meter, StepTimes, now_ns
@@ -70,15 +70,16 @@ class _Cabinet:
     def __init__(self, memory: SlotMemory, descriptor: int, cut: int) -> None:
         self._tickets, self._descriptor, self._cut = memory.drawer_tickets(cut), descriptor, cut
         self._first = memory.layout.drawer_number(cut)
+        self._scratch = Scratch()
 
     def _offset(self, drawer: int) -> int:
         return (self._first + drawer) * DRAWER_BYTES
 
     def take(self, ticket: int) -> list[_Outcome] | None:
-        """What lies there for a task; None if the task was given up."""
+        """What lies there for a task, valid until the next one is taken; None if the task was given up."""
         for drawer, each in enumerate(self._tickets):
             if each == ticket:
-                outcomes: list[_Outcome] = get(self._descriptor, self._offset(drawer))
+                outcomes: list[_Outcome] = get(self._descriptor, self._offset(drawer), self._scratch)
                 return outcomes
         return None
 
