@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flowdata.sources.images import ImageFiles
     from flowdata.sources.ofrecord import OFRecordSource
     from flowdata.sources.order import Buffered, Sequential, Shuffled
-    from flowdata.stages import stage
+    from flowdata.stages import Cut, stage
     from flowdata.stages.affine import Affine, Rotate
     from flowdata.stages.augment import RandAugment, TrivialAugment
     from flowdata.stages.color import (
@@ -68,6 +68,7 @@ _HOME = {
     "Config": "flowdata.config",
     "ConfigError": "flowdata.errors",
     "CropMirrorNormalize": "flowdata.stages.normalize",
+    "Cut": "flowdata.stages",
     "CutMix": "flowdata.mixing",
     "DataError": "flowdata.errors",
     "DatasetInfo": "flowdata.dataset",
@@ -137,6 +138,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "CropMirrorNormalize",
+    "Cut",
     "CutMix",
     "DataError",
     "DatasetInfo",

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -24,12 +26,27 @@ from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
 from flowdata.sources.function import as_source
 from flowdata.sources.order import Indices, Order, Sequential
-from flowdata.stages import Stage, StageFunction, as_stage, describe, stage_names
+from flowdata.stages import Cut, Stage, StageFunction, as_stage, describe, stage_names
 
 if TYPE_CHECKING:
+    from flowdata.executors.stats import StepTimes
     from flowdata.loader import Loader
 
+ExecutorName = Literal["serial", "thread", "process"]
 LastBatch = Literal["keep", "drop", "wrap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Steps that the same workers do.
+
+    Args:
+        steps: Their positions in :attr:`Pipeline.step_names`.
+        workers: Number of workers.
+    """
+
+    steps: range
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -39,7 +56,9 @@ class Pipeline:
     Args:
         source: Where the records come from; also a sequence of mappings from names to arrays, such as a data set of
             your own with ``__len__`` and ``__getitem__``.
-        stages: Stages, or callables ``(sample, rng) -> sample``, applied in this order.
+        stages: Stages, or callables ``(sample, rng) -> sample``, applied in this order. A :class:`Cut` among them lets
+            the ``process`` executor run what follows in worker processes of their own; what comes before the first one,
+            which includes reading, has ``workers``.
         batch_size: Samples in a *global* batch, over all ranks.
         order: Order of the records within an epoch.
         seed: Seed of order and augmentation, 0 or more.
@@ -49,9 +68,12 @@ class Pipeline:
             no array).
         batch_transforms: Batch transforms, or callables ``(batch, rng) -> batch``, applied in this order to each
             shard's part when it is delivered, in the calling process; see :mod:`flowdata.batch_transforms`.
-        executor: ``serial`` (in the calling process) or ``process`` (worker processes).
-        workers: Worker processes of this rank, for the ``process`` executor.
-        prefetch_batches: Batches being prepared or waiting at any time, for the ``process`` executor.
+        executor: ``serial`` (in the calling process, when asked), ``process`` (worker processes) or ``thread`` (worker
+            threads, for where processes cannot be had; they help as far as stages release the interpreter lock).
+        workers: Worker processes or threads of this rank. ``auto`` begins with as many as affinity and control group
+            allow, divided among the ranks of the machine; processes that the consumer turns out not to need leave
+            after a few seconds, and come back if it has to wait. Nothing else depends on their number.
+        prefetch_batches: Batches that workers prepare, or have ready, at any time.
         samples_per_message: Samples that a worker takes at a time.
         on_error: What a *bad* sample does, one with damaged or missing data: ``raise`` ends the epoch, ``skip`` leaves
             the sample out, so that its batch is shorter, ``replace`` puts the next good record in its place. No other
@@ -60,7 +82,7 @@ class Pipeline:
             :class:`flowdata.failures.BadSample`; without one they are logged.
         max_worker_restarts: Workers that may die, and be replaced and their samples made again, before it is an error.
         sample_deadline: Seconds that a worker may take for a sample while the consumer waits; then it is killed, and
-            replaced like any that dies. None for ever.
+            replaced like any that dies. A thread cannot be killed: that is an error. None for ever.
         max_bad_fraction: Part of a shard's epoch that may be bad before it is an error all the same, 0 to 1.
 
     Raises:
@@ -68,7 +90,7 @@ class Pipeline:
     """
 
     source: Source
-    stages: Sequence[Stage | StageFunction] = ()
+    stages: Sequence[Stage | StageFunction | Cut] = ()
     _: KW_ONLY
     batch_size: int
     order: Order = field(default_factory=Sequential)
@@ -76,8 +98,8 @@ class Pipeline:
     last_batch: LastBatch = "keep"
     outputs: tuple[str, ...] | None = None
     batch_transforms: Sequence[BatchTransform | Callable[[Batch, np.random.Generator], Batch]] = ()
-    executor: Literal["serial", "process"] = "serial"
-    workers: int = 1
+    executor: ExecutorName = "serial"
+    workers: int | Literal["auto"] = 1
     prefetch_batches: int = 4
     samples_per_message: int = 8
     max_worker_restarts: int = 3
@@ -88,15 +110,23 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", as_source(self.source))
-        object.__setattr__(self, "stages", tuple(as_stage(each) for each in self.stages))
         object.__setattr__(self, "batch_transforms", tuple(as_batch_transform(each) for each in self.batch_transforms))
+        stages = tuple(each if isinstance(each, Cut) else as_stage(each) for each in self.stages)
+        object.__setattr__(self, "stages", stages)
+        if any(isinstance(each, Cut) and isinstance(after, Cut) for each, after in pairwise([*stages, Cut()])):
+            raise ConfigError("pipeline: expected stages after each cut, up to the next one or the end")
+        if self.workers == "auto" and any(isinstance(each, Cut) for each in stages):
+            raise ConfigError("pipeline: expected workers to be a number where stages are cut into groups, got auto")
         for name, least in {
             "batch_size": 1, "seed": 0, "workers": 1, "prefetch_batches": 1, "samples_per_message": 1,
             "max_worker_restarts": 0,
         }.items():  # fmt: skip
             value = getattr(self, name)
+            if name == "workers" and value == "auto":
+                continue
             if type(value) is not int or value < least:
-                raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}, got {value!r}")
+                auto = " or auto" if name == "workers" else ""
+                raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}{auto}, got {value!r}")
         if self.sample_deadline is not None and not self.sample_deadline > 0:
             raise ConfigError(
                 f"pipeline: expected sample_deadline in seconds > 0 or none, got {self.sample_deadline!r}"
@@ -104,7 +134,7 @@ class Pipeline:
         if not 0 <= self.max_bad_fraction <= 1:
             raise ConfigError(f"pipeline: expected max_bad_fraction from 0 to 1, got {self.max_bad_fraction!r}")
         for name, allowed in {
-            "last_batch": ("keep", "drop", "wrap"), "executor": ("serial", "process"), "on_error": get_args(OnError),
+            "last_batch": ("keep", "drop", "wrap"), "executor": get_args(ExecutorName), "on_error": get_args(OnError),
         }.items():  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"pipeline: expected {name} to be one of {', '.join(allowed)}, "
@@ -114,7 +144,7 @@ class Pipeline:
 
     @cached_property
     def _named_stages(self) -> tuple[tuple[str, Stage], ...]:
-        stages = tuple(as_stage(each) for each in self.stages)
+        stages = tuple(as_stage(each) for each in self.stages if not isinstance(each, Cut))
         return tuple(zip(stage_names(stages), stages, strict=True))
 
     @cached_property
@@ -173,20 +203,61 @@ class Pipeline:
                 raise wrapped from error
         return batch
 
-    def process(self, key: SampleKey, rows: Mapping[str, Array] | None = None) -> Sample:
+    @property
+    def step_names(self) -> tuple[str, ...]:
+        """What happens to a sample, in order: ``read``, then the stages by their distinct names."""
+        return ("read", *(name for name, _ in self._named_stages))
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The steps by who does them in the ``process`` executor; one group unless stages are cut."""
+        starts, workers = [0], [1 if self.workers == "auto" else self.workers]
+        step = 1
+        for each in self.stages:
+            if isinstance(each, Cut):
+                starts.append(step)
+                workers.append(each.workers)
+            else:
+                step += 1
+        ends = [*starts[1:], step]
+        return tuple(Group(range(*bounds), count) for *bounds, count in zip(starts, ends, workers, strict=True))
+
+    def process(
+        self, key: SampleKey, rows: Mapping[str, Array] | None = None, steps: StepTimes | None = None
+    ) -> Sample:
         """Read one record and take it through all stages: the definition of what a sample is.
 
         Args:
             key: Which sample.
             rows: Memory for finished arrays, see :meth:`flowdata.sample.Sample.destination`.
+            steps: Where to say which of :attr:`step_names` is under way, and to add how long each took.
 
         Raises:
             RecordError: the record cannot be read.
             StageError: a stage raised; the message names stage and record.
         """
-        sample = self.source.read(key)
+        sample = self.read(key, steps)
         sample.rows = rows or {}
-        for name, each in self._named_stages:
+        return self.advance(sample, range(1, len(self._named_stages) + 1), steps).select(tuple(self._specs))
+
+    def read(self, key: SampleKey, steps: StepTimes | None = None) -> Sample:
+        """The first step of :meth:`process`."""
+        before = time.perf_counter_ns()
+        if steps is not None:
+            steps.current = 0
+        sample = self.source.read(key)
+        if steps is not None:
+            steps.ns[0] += time.perf_counter_ns() - before
+        return sample
+
+    def advance(self, sample: Sample, numbers: range, steps: StepTimes | None = None) -> Sample:
+        """Some of the further steps of :meth:`process`, by their numbers."""
+        clock = time.perf_counter_ns
+        key, before = sample.key, clock()
+        for number in numbers:
+            name, each = self._named_stages[number - 1]
+            if steps is not None:
+                steps.current = number
             try:
                 draws = getattr(each, "draws", True)  # a random stream costs more than some stages
                 sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
@@ -196,7 +267,11 @@ class Pipeline:
                 wrapped.stage = name
                 wrapped.summary_only = getattr(error, "summary_only", False)
                 raise wrapped from error
-        return sample.select(tuple(self._specs))
+            if steps is not None:
+                after = clock()
+                steps.ns[number] += after - before
+                before = after
+        return sample
 
     # -- which samples a batch holds ---------------------------------------------------------------------------------
 

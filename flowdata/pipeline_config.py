@@ -33,13 +33,13 @@ from flowdata.batch_transforms import BATCH_TRANSFORMS
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
 from flowdata.failures import OnError
-from flowdata.pipeline import LastBatch, Pipeline
+from flowdata.pipeline import ExecutorName, LastBatch, Pipeline
 from flowdata.sources.base import Source
 from flowdata.sources.coco import COCOSource
 from flowdata.sources.function import as_source
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Order, order_from
-from flowdata.stages import STAGES, affine, augment, color, crop, decode, draw, erase, geometry, normalize
+from flowdata.stages import STAGES, Cut, affine, augment, color, crop, decode, draw, erase, geometry, normalize
 from flowdata.user_code import build, import_module, load
 
 BUILT_IN = (
@@ -125,8 +125,8 @@ class PipelineSection(_Section):
     seed: NonNegativeInt = 0
     last_batch: LastBatch = "keep"
     outputs: tuple[str, ...] | None = None
-    executor: Literal["serial", "process"] = "serial"
-    workers: PositiveInt = 1
+    executor: ExecutorName = "serial"
+    workers: PositiveInt | Literal["auto"] = 1
     prefetch_batches: PositiveInt = 4
     samples_per_message: PositiveInt = 8
     max_worker_restarts: NonNegativeInt = 3
@@ -134,6 +134,11 @@ class PipelineSection(_Section):
     on_error: OnError = "raise"
     quarantine: str | None = None
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
+def yaml_stages() -> dict[str, type[Any]]:
+    """What may stand in a list of stages, by the name it has there."""
+    return {**STAGES, "cut": Cut}
 
 
 def load_pipeline(
@@ -177,7 +182,7 @@ def pipeline_from(config: Config | Mapping[str, Any], *, allow_imports: bool = F
     parts = {
         key: _parts(config, key, known, what, allow_imports, problems)
         for key, known, what in (
-            ("stages", STAGES, "stage"),
+            ("stages", yaml_stages(), "stage"),
             ("batch_transforms", BATCH_TRANSFORMS, "batch transform"),
         )
     }

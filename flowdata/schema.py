@@ -12,8 +12,7 @@ from pydantic.json_schema import models_json_schema
 from flowdata.batch_transforms import BATCH_TRANSFORMS
 from flowdata.config import arguments_model
 from flowdata.pipeline import Pipeline
-from flowdata.pipeline_config import PipelineSection, SourceSection
-from flowdata.stages import STAGES
+from flowdata.pipeline_config import PipelineSection, SourceSection, yaml_stages
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _IMPORTED = r"^[\w.]+:[\w.]+$"  # module:Class
@@ -26,12 +25,13 @@ def pipeline_schema() -> dict[str, Any]:
     It accepts what loads, and ``${...}`` in place of any value; what depends on several values at once, such as stages
     that do not fit together, only loading can tell.
     """
-    stages = {**STAGES, **BATCH_TRANSFORMS}
-    models = {name: arguments_model(cls) for name, cls in stages.items()}
+    stages = yaml_stages()
+    parts = {**stages, **BATCH_TRANSFORMS}
+    models = {name: arguments_model(cls) for name, cls in parts.items()}
     everything: list[type[BaseModel]] = [PipelineSection, SourceSection, *models.values()]
     found, shared = models_json_schema([(model, "validation") for model in everything], ref_template="#/$defs/{model}")
     definitions = shared["$defs"]
-    for name, cls in stages.items():
+    for name, cls in parts.items():
         own = definitions[_defined(found, models[name])]
         _describe(own, cls)
     for each in definitions.values():
@@ -59,7 +59,7 @@ def pipeline_schema() -> dict[str, Any]:
             REFERENCE,
         ]
     }
-    for key, known in (("stages", STAGES), ("batch_transforms", BATCH_TRANSFORMS)):
+    for key, known in (("stages", stages), ("batch_transforms", BATCH_TRANSFORMS)):
         arguments = {name: {"$ref": f"#/$defs/{_defined(found, models[name])}"} for name in known}
         alone = [name for name in known if not definitions[_defined(found, models[name])].get("required")]
         items = {"anyOf": [{"enum": alone}, _imported(), _one_of_many(arguments), REFERENCE]}

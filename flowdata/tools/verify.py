@@ -18,9 +18,9 @@ from flowdata.errors import RecordError
 from flowdata.records.digests import Digests, check_digest, load_digests
 from flowdata.records.frames import HEADER_BYTES, Offsets, walk_frames
 from flowdata.records.wire import Record, decode
+from flowdata.resources import usable_cpus
 from flowdata.sample import Sample, SampleKey
 from flowdata.stages.decode import row_offsets_of, single_bytes
-from flowdata.tools.doctor import usable_cpus
 from flowdata.tools.inspect import find_parts
 from flowdata.tools.writing import Progress, in_order
 

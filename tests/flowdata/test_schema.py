@@ -10,7 +10,7 @@ from flowdata.batch_transforms import BATCH_TRANSFORMS
 from flowdata.cli import main
 from flowdata.config import config_folder, load_yaml
 from flowdata.errors import ConfigError
-from flowdata.pipeline_config import PipelineSection, pipeline_from
+from flowdata.pipeline_config import PipelineSection, pipeline_from, yaml_stages
 from flowdata.schema import pipeline_schema
 from flowdata.stages import STAGES
 
@@ -112,7 +112,7 @@ def test_references_and_imported_code_are_accepted(accepts):
 
 def test_every_argument_of_every_stage_is_in_it():
     schema = pipeline_schema()
-    for key, known in (("stages", STAGES), ("batch_transforms", BATCH_TRANSFORMS)):
+    for key, known in (("stages", yaml_stages()), ("batch_transforms", BATCH_TRANSFORMS)):
         alone, _, with_arguments, _ = schema["properties"][key]["anyOf"][0]["items"]["anyOf"]
         assert set(with_arguments["properties"]) == set(known)
         for name, cls in known.items():
