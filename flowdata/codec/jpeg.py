@@ -127,6 +127,8 @@ def _note(data: bytes, marker: int, at: int, length: int, found: _Found) -> None
         found.frame, found.kind = at, marker
         factors = data[at + 9 : at + length : 3]
         found.sampling = tuple((each >> 4, each & 15) for each in factors)
+        if not all(1 <= factor <= 4 for pair in found.sampling for factor in pair):
+            raise _damaged(data, at - 2, "a frame header with sampling factors from 1 to 4")
     elif marker == _START_OF_SCAN:
         if not found.frame:
             raise _damaged(data, at - 2, "a frame header before the first scan")

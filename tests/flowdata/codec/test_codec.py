@@ -163,6 +163,7 @@ def damaged_jpegs():
         "no frame": (data[:frame] + b"\xff\xe5" + data[frame + 2 :], "expected a frame header before the first scan"),
         "no height": (data[: frame + 5] + b"\0\0" + data[frame + 7 :], "it says 0 x 32 pixels"),
         "huge": (data[: frame + 5] + b"\xff\xff\xff\xff" + data[frame + 9 :], "65535 x 65535 pixels is over the limit"),
+        "no sampling": (data[: frame + 11] + b"\0" + data[frame + 12 :], "sampling factors from 1 to 4"),
         "no quantization": (data.replace(b"\xff\xdb", b"\xff\xe4"), "24 x 32 pixels cannot be decoded; it is damaged"),
     }
 
