@@ -71,9 +71,9 @@ class ProcessExecutor:
 
     def _start(self) -> _Prefetcher:
         prefetcher = _Prefetcher(self._pipeline, self._shard, self._specs, self._position, self._settling.most)
-        prefetcher.crew.resize(self._settling.count)
         # Also when the user forgets to close, and at exit.
         self._end_workers = weakref.finalize(self, prefetcher.crew.stop)
+        prefetcher.crew.resize(self._settling.count)
         self._prefetcher = prefetcher
         self._tally.clock.move(prefetcher.crew.memory.consumer_words)
         return prefetcher

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from flowdata.errors import ConfigError, StageError, WorkerError
+from flowdata.executors import platform
 from flowdata.executors.drawers import Scratch, get, put
 from flowdata.executors.platform import unnamed_memory
 from flowdata.loader import Loader
@@ -80,6 +81,17 @@ def test_the_others_deliver_the_same(executor):
     pipeline = cut(*CUTS["everywhere"], executor=executor)
     with pipeline.loader() as loader:
         assert epochs(loader, 2) == undisturbed(pipeline, 2)
+
+
+def test_fallbacks_of_all_special_calls(monkeypatch, tmp_path):
+    monkeypatch.setattr(platform, "features", frozenset())
+    monkeypatch.setattr(platform, "bytes_in_pipe", lambda descriptor: 0)  # as where the system does not tell
+    pipeline = cut(*CUTS["everywhere"], At((11,), Once(tmp_path / "mark", Die(signal.SIGKILL))), workers=2,
+                   max_worker_restarts=1)  # fmt: skip
+    with pipeline.loader() as loader:
+        got = epochs(loader, 2)
+    assert (tmp_path / "mark").exists()
+    assert got == undisturbed(pipeline, 2)
 
 
 def test_cuts_are_no_part_of_what_a_state_belongs_to():
