@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from flowdata.bench import command as bench
 from flowdata.errors import DataError
 
 EXIT_FAILED = 1
@@ -208,6 +209,9 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("config", metavar="FILE_OR_NAME", help="a YAML file, or a shipped name such as train/digits")
     show.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings to change")
     show.add_argument("--resolve", action="store_true", help="also replace ${a.b} and ${env:X} by their values")
+
+    measure = _command(commands, "bench", bench.run, "measure a pipeline, its peers and its limit, and say what binds")
+    bench.add_arguments(measure, _int_from(1))
 
     start = _command(commands, "quickstart", _quickstart, "train a small network on handwritten digits on two ranks")
     start.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="more settings for the recipe")
