@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
@@ -25,8 +26,10 @@ from flowdata.sources.order import Indices, Order, Sequential
 from flowdata.stages import Stage, StageFunction, as_stage, describe, stage_names
 
 if TYPE_CHECKING:
+    from flowdata.executors.stats import StepTimes
     from flowdata.loader import Loader
 
+ExecutorName = Literal["serial", "thread", "process"]
 LastBatch = Literal["keep", "drop", "wrap"]
 
 
@@ -44,9 +47,10 @@ class Pipeline:
             around to the epoch's first samples to fill it.
         outputs: Names that reach the batch; by default all arrays that the last stage leaves (a parsed record is
             no array).
-        executor: ``serial`` (in the calling process) or ``process`` (worker processes).
-        workers: Worker processes of this rank, for the ``process`` executor.
-        prefetch_batches: Batches being prepared or waiting at any time, for the ``process`` executor.
+        executor: ``serial`` (in the calling process, when asked), ``process`` (worker processes) or ``thread`` (worker
+            threads, for where processes cannot be had; they help as far as stages release the interpreter lock).
+        workers: Worker processes or threads of this rank.
+        prefetch_batches: Batches that workers prepare, or have ready, at any time.
         samples_per_message: Samples that a worker takes at a time.
         on_error: What a *bad* sample does, one with damaged or missing data: ``raise`` ends the epoch, ``skip`` leaves
             the sample out, so that its batch is shorter, ``replace`` puts the next good record in its place. No other
@@ -55,7 +59,7 @@ class Pipeline:
             :class:`flowdata.failures.BadSample`; without one they are logged.
         max_worker_restarts: Workers that may die, and be replaced and their samples made again, before it is an error.
         sample_deadline: Seconds that a worker may take for a sample while the consumer waits; then it is killed, and
-            replaced like any that dies. None for ever.
+            replaced like any that dies. A thread cannot be killed: that is an error. None for ever.
         max_bad_fraction: Part of a shard's epoch that may be bad before it is an error all the same, 0 to 1.
 
     Raises:
@@ -70,7 +74,7 @@ class Pipeline:
     seed: int = 0
     last_batch: LastBatch = "keep"
     outputs: tuple[str, ...] | None = None
-    executor: Literal["serial", "process"] = "serial"
+    executor: ExecutorName = "serial"
     workers: int = 1
     prefetch_batches: int = 4
     samples_per_message: int = 8
@@ -96,7 +100,7 @@ class Pipeline:
         if not 0 <= self.max_bad_fraction <= 1:
             raise ConfigError(f"pipeline: expected max_bad_fraction from 0 to 1, got {self.max_bad_fraction!r}")
         for name, allowed in {
-            "last_batch": ("keep", "drop", "wrap"), "executor": ("serial", "process"), "on_error": get_args(OnError),
+            "last_batch": ("keep", "drop", "wrap"), "executor": get_args(ExecutorName), "on_error": get_args(OnError),
         }.items():  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"pipeline: expected {name} to be one of {', '.join(allowed)}, "
@@ -132,20 +136,36 @@ class Pipeline:
         """Name to spec of every value in a batch, without the batch axis."""
         return dict(self._specs)
 
-    def process(self, key: SampleKey, rows: Mapping[str, Array] | None = None) -> Sample:
+    @property
+    def step_names(self) -> tuple[str, ...]:
+        """What happens to a sample, in order: ``read``, then the stages by their distinct names."""
+        return ("read", *(name for name, _ in self._named_stages))
+
+    def process(
+        self, key: SampleKey, rows: Mapping[str, Array] | None = None, steps: StepTimes | None = None
+    ) -> Sample:
         """Read one record and take it through all stages: the definition of what a sample is.
 
         Args:
             key: Which sample.
             rows: Memory for finished arrays, see :meth:`flowdata.sample.Sample.destination`.
+            steps: Where to say which of :attr:`step_names` is under way, and to add how long each took.
 
         Raises:
             RecordError: the record cannot be read.
             StageError: a stage raised; the message names stage and record.
         """
+        clock = time.perf_counter_ns
+        before = clock()
+        if steps is not None:
+            steps.current = 0
         sample = self.source.read(key)
         sample.rows = rows or {}
-        for name, each in self._named_stages:
+        for number, (name, each) in enumerate(self._named_stages, 1):
+            if steps is not None:
+                after = clock()
+                steps.ns[number - 1] += after - before
+                steps.current, before = number, after
             try:
                 draws = getattr(each, "draws", True)  # a random stream costs more than some stages
                 sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
@@ -155,6 +175,8 @@ class Pipeline:
                 wrapped.stage = name
                 wrapped.summary_only = getattr(error, "summary_only", False)
                 raise wrapped from error
+        if steps is not None:
+            steps.ns[-1] += clock() - before
         return sample.select(tuple(self._specs))
 
     # -- which samples a batch holds ---------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -34,7 +34,7 @@ from pydantic import (
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
 from flowdata.failures import OnError
-from flowdata.pipeline import LastBatch, Pipeline
+from flowdata.pipeline import ExecutorName, LastBatch, Pipeline
 from flowdata.sources.base import Source
 from flowdata.sources.coco import COCOSource
 from flowdata.sources.ofrecord import OFRecordSource
@@ -110,7 +110,7 @@ class PipelineSection(_Section):
     seed: NonNegativeInt = 0
     last_batch: LastBatch = "keep"
     outputs: tuple[str, ...] | None = None
-    executor: Literal["serial", "process"] = "serial"
+    executor: ExecutorName = "serial"
     workers: PositiveInt = 1
     prefetch_batches: PositiveInt = 4
     samples_per_message: PositiveInt = 8

@@ -131,6 +131,11 @@ class Crew:
         _live.add(self)
         return tasks, theirs
 
+    @property
+    def stopped(self) -> bool:
+        """Whether its processes and its memory are given up."""
+        return self._stopped
+
     # -- tasks and results -------------------------------------------------------------------------------------------
 
     def send(self, tasks: Sequence[bytes]) -> None:

@@ -18,9 +18,10 @@ from flowdata.executors.crew import Crew
 from flowdata.executors.rows import without
 from flowdata.executors.serial import PlanCursor
 from flowdata.executors.slots import Lease, SlotLayout
+from flowdata.executors.stats import GroupStats, Tally, counter_words, settled, summarize
 from flowdata.executors.worker import FAILED, ROW_AND_PID, TASK, Message, PipelineJob, unpack_error
 from flowdata.failures import BadSample
-from flowdata.loader import LoaderStats, Position
+from flowdata.loader import Position
 from flowdata.sample import Batch, Specs
 from flowdata.sharding import ShardSpec, split_range
 
@@ -45,14 +46,15 @@ class ProcessExecutor:
         pipeline: What to run; ``workers``, ``prefetch_batches`` and ``samples_per_message`` are its fields.
         shard: Which part of each global batch.
         specs: Specs of the values in a batch.
-        stats: Where to count the time spent waiting.
+        tally: Where to count the time spent waiting.
 
     Raises:
         ConfigError: the pipeline cannot be pickled, or there is too little memory.
     """
 
-    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, stats: LoaderStats) -> None:
-        self._pipeline, self._shard, self._specs, self._stats = pipeline, shard, specs, stats
+    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, tally: Tally) -> None:
+        self._pipeline, self._shard, self._specs, self._tally = pipeline, shard, specs, tally
+        self._ended = np.zeros((pipeline.workers, counter_words(len(pipeline.step_names))), np.int64)
         self._failure: BaseException | None = None
         self._position = Position()
         self._prefetcher: _Prefetcher | None = None
@@ -64,11 +66,24 @@ class ProcessExecutor:
         # Also when the user forgets to close, and at exit.
         self._end_workers = weakref.finalize(self, prefetcher.crew.stop)
         self._prefetcher = prefetcher
+        self._tally.clock.move(prefetcher.crew.memory.consumer_words)
         return prefetcher
 
     def _end(self) -> None:
+        if self._prefetcher is not None:
+            self._tally.clock.move()
+            if not self._prefetcher.crew.stopped:
+                self._ended += settled(self._prefetcher.crew.memory.all_counters())
         self._prefetcher = None
         self._end_workers()
+
+    def group_stats(self) -> tuple[GroupStats, ...]:
+        """One group; queued are the samples in the pipe."""
+        counters, queued = self._ended, 0
+        if (prefetcher := self._prefetcher) is not None and not prefetcher.crew.stopped:
+            counters = counters + prefetcher.crew.memory.all_counters()
+            queued = prefetcher.queued
+        return (summarize(counters, self._pipeline.step_names, self._tally.clock, queued=queued),)
 
     @property
     def pids(self) -> list[int]:
@@ -83,6 +98,7 @@ class ProcessExecutor:
         try:
             prefetcher = self._prefetcher or self._start()
             prefetcher.receive()
+            self._tally.ready += prefetcher.ready
             if not prefetcher.is_due():
                 self._wait(prefetcher)
             batch = prefetcher.pop()
@@ -101,7 +117,7 @@ class ProcessExecutor:
         return batch
 
     def _wait(self, prefetcher: _Prefetcher) -> None:
-        start = time.perf_counter()
+        self._tally.clock.start()
         try:
             prefetcher.crew.begin_to_wait()
             while not prefetcher.is_due():
@@ -112,7 +128,7 @@ class ProcessExecutor:
                 if self._pipeline.sample_deadline is not None:
                     prefetcher.crew.end_stuck(self._pipeline.sample_deadline)
         finally:
-            self._stats.wait_seconds += time.perf_counter() - start
+            self._tally.clock.stop()
 
     def seek(self, position: Position) -> None:
         """Give up what was prepared, unless it is what is wanted, and prepare from ``position`` on."""
@@ -217,15 +233,24 @@ class _Prefetcher:
         rows = len(split_range(largest, shard.count, shard.index))
         fixed = {name: spec for name, spec in specs.items() if spec.fixed}
         self._carried = tuple(name for name in specs if name not in fixed)
-        self.crew = Crew(
-            PipelineJob(pipeline), SlotLayout(slots, rows, pipeline.workers, fixed), pipeline.max_worker_restarts
-        )
+        layout = SlotLayout(slots, rows, pipeline.workers, fixed, counter_words(len(pipeline.step_names)))
+        self.crew = Crew(PipelineJob(pipeline), layout, pipeline.max_worker_restarts)
         self._hand_out()
 
     @property
     def position(self) -> Position:
         """Position of the batch that :meth:`pop` returns next."""
         return self._queue[0].position if self._queue else self._cursor.position
+
+    @property
+    def ready(self) -> int:
+        """Batches that are finished."""
+        return sum(not each.pending for each in self._queue)
+
+    @property
+    def queued(self) -> int:
+        """Samples that wait for a worker, about: chunks may be of different sizes."""
+        return (self.crew.in_pipe() + len(self.crew.unsent)) * self._chunk
 
     def is_due(self) -> bool:
         """Whether the next batch, or the error in its place, is there."""

@@ -10,7 +10,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from flowdata.executors.stats import CONSUMER_WORDS
 from flowdata.sample import Array, Specs
 
 _LINE = 64  # bytes: start of every array, and the distance between words that different workers write
@@ -21,7 +23,8 @@ _WORD = 8
 class SlotLayout:
     """Where everything lies in the shared mapping: plain arithmetic, equal in every process.
 
-    The mapping starts with one line per worker (what it works on). Then come the slots, each with a batch's epoch,
+    The mapping starts with one line per worker (what it works on), the words in which consumer and workers count
+    (see `flowdata.executors.stats`), and then come the slots, each with a batch's epoch,
     the index of each row, the ticket of the task that each row's chunk waits for, and then its arrays, whose rows are
     packed, so that a batch is contiguous.
 
@@ -30,17 +33,23 @@ class SlotLayout:
         rows: Most samples that a slot holds.
         workers: Number of workers.
         specs: Specs of the values that lie in slots; all fixed.
+        counters: Words that each worker counts in.
     """
 
     slots: int
     rows: int
     workers: int
     specs: Specs
+    counters: int = 0
 
     @cached_property
     def head_bytes(self) -> int:
         """Bytes before the first slot."""
-        return _LINE * self.workers
+        return self.counters_start(self.workers)
+
+    def counters_start(self, worker: int) -> int:
+        """Offset of the words that a worker counts in; the consumer's line comes before the first."""
+        return _LINE * (self.workers + 1) + worker * _round_up(_WORD * self.counters)
 
     @cached_property
     def _offsets_and_size(self) -> tuple[dict[str, int], int]:
@@ -91,6 +100,21 @@ class SlotMemory:
         mapping = mmap.mmap(descriptor, layout.nbytes)
         self._bytes: Array = np.frombuffer(mapping, np.uint8)
         self._words = memoryview(mapping).cast("q")
+
+    @property
+    def consumer_words(self) -> memoryview:
+        """The consumer's words to count in."""
+        start = self.layout.workers * (_LINE // _WORD)
+        return self._words[start : start + CONSUMER_WORDS]
+
+    def counters(self, worker: int) -> memoryview:
+        """A worker's words to count in."""
+        start = self.layout.counters_start(worker) // _WORD
+        return self._words[start : start + self.layout.counters]
+
+    def all_counters(self) -> NDArray[np.int64]:
+        """A copy of all workers' words, shape (workers, words)."""
+        return np.array([self.counters(worker) for worker in range(self.layout.workers)], np.int64)
 
     def _ticket_word(self, slot: int, first: int) -> int:
         return self.layout.start(slot) // _WORD + 1 + self.layout.rows + first

@@ -19,6 +19,7 @@ from flowdata.errors import WorkerError
 from flowdata.executors import platform
 from flowdata.executors.rows import prepare
 from flowdata.executors.slots import SlotLayout, SlotMemory
+from flowdata.executors.stats import ConsumerClock, Meter, now_ns
 from flowdata.failures import BadSample
 from flowdata.pipeline import Pipeline
 from flowdata.sample import Array, SampleKey
@@ -191,6 +192,13 @@ def run_worker(job: Job, assignment: Assignment, parent: int) -> NoReturn:
         os._exit(code)
 
 
+def _next_task(tasks: int, meter: Meter) -> bytes:
+    meter.begin_to_wait()
+    task = os.read(tasks, TASK.size)
+    meter.end_waiting()
+    return task
+
+
 @dataclass(frozen=True)
 class PipelineJob:
     """Take the samples of batches through a pipeline, into the batches' slots."""
@@ -214,7 +222,10 @@ class PipelineJob:
         carried = tuple(name for name in specs if name not in layout.specs)
         rows_of_slot: dict[int, list[dict[str, Array]]] = {}
         headers = [memory.header(slot) for slot in range(layout.slots)]
-        while task := os.read(tasks, TASK.size):
+        meter = Meter(
+            memory.counters(number), len(self.pipeline.step_names), ConsumerClock(memory.consumer_words)
+        )  # fmt: skip
+        while task := _next_task(tasks, meter):
             slot, first, count, ticket = TASK.unpack(task)
             memory.claim(number, ticket)
             if slot not in rows_of_slot:
@@ -229,11 +240,13 @@ class PipelineJob:
                     break
                 memory.set_progress(number, slot, row)
                 rows = rows_of_slot[slot][row]
+                start = now_ns()
                 try:
-                    values, report = prepare(self.pipeline, SampleKey(epoch, indices[row]), specs, rows)
+                    values, report = prepare(self.pipeline, SampleKey(epoch, indices[row]), specs, rows, meter.steps)
                 except BaseException as error:
                     message = Message(FAILED, ticket, ROW_AND_PID.pack(row, os.getpid()) + pack_error(error))
                     break
+                meter.sample(start)
                 if report is not None:
                     bad.append(report)
                 ragged.append(None if values is None else tuple(values[name] for name in carried))
