@@ -63,6 +63,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, and write the files that were asked for."""
+    from flowdata.bench import report
     from flowdata.bench.harness import Timing
     from flowdata.bench.run import Options, bench
     from flowdata.pipeline_config import load_pipeline
@@ -83,9 +84,15 @@ def run(args: argparse.Namespace) -> int:
     result["config"], result["overrides"] = args.config, overrides
     print("\n" + "\n".join(summary(result)))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        _write(args.json, json.dumps(result, indent=1) + "\n")
+    if args.report:
+        _write(args.report, report.html(result))
     return 0 if result["valid"] else EXIT_INVALID
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def summary(result: dict[str, Any]) -> list[str]:

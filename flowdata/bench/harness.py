@@ -64,6 +64,8 @@ class Measurement:
         first_batch_s: From opening the loader to the first batch, libraries loaded.
         wait_share: Part of the time that the consumer waited for a batch.
         others_cpu: Share of the usable processors that processes of nobody's side had meanwhile.
+        workers: What the side's workers did, where it says so: shares of their time that they were ``busy``, waited for
+            something to do (``input``) and for the consumer (``output``), and time per sample.
     """
 
     images_per_second: float
@@ -72,6 +74,7 @@ class Measurement:
     first_batch_s: float
     wait_share: float
     others_cpu: float
+    workers: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ class Runner:
             self.steady["first_batch_s"],
             measured["waited_s"] / measured["seconds"],
             max(0.0, others) / (seconds * usable_cpus()),
+            measured["workers"],
         )
 
     def close(self) -> None:

@@ -35,12 +35,15 @@ class Side:
             first axis; the first value counts.
         versions: Versions of the libraries that do the work.
         choice: What the side chose by measuring, to be handed to it as ``spec["choice"]`` from then on.
+        observe: Begins to observe the side's workers while it is started; what it returns ends that and says what they
+            did meanwhile.
     """
 
     does: str
     start: Callable[[], AbstractContextManager[Iterator[Arrays]]]
     versions: dict[str, str] = field(default_factory=dict)
     choice: str | None = None
+    observe: Callable[[], Callable[[], dict[str, Any]]] | None = None
 
 
 def serve(prepare: Callable[[dict[str, Any]], Side]) -> None:
@@ -61,7 +64,9 @@ def serve(prepare: Callable[[dict[str, Any]], Side]) -> None:
         seconds = time.perf_counter() - start
         _tell(answers, steady={"first_batch_s": seconds, **_warm_up(first, batches, spec)})
         for line in sys.stdin:
-            _tell(answers, measured=_measure(batches, json.loads(line), spec.get("step_s", 0.0)))
+            observed = side.observe() if side.observe is not None else None
+            measured = _measure(batches, json.loads(line), spec.get("step_s", 0.0))
+            _tell(answers, measured={**measured, "workers": observed() if observed is not None else None})
 
 
 def _tell(answers: TextIO, **message: Any) -> None:

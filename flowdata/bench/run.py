@@ -17,7 +17,7 @@ import cloudpickle
 
 from flowdata.bench.environment import environment, usable_cpus
 from flowdata.bench.harness import MAX_OTHER_CPU, Rounds, SideSpec, Timing, run_rounds, started
-from flowdata.bench.trace import read_events, step_names, traced, write_trace
+from flowdata.bench.trace import read_events, traced, write_trace
 from flowdata.bench.verdict import Model, StepTime, judge, step_times
 from flowdata.bench.work import Work, as_plain, encoded_files, first_records, work_of, write_files
 from flowdata.errors import ConfigError
@@ -90,7 +90,7 @@ class _Bench:
         skipped: dict[str, str] = {}
         work = self._work(skipped)
         sides = [self._ours(OURS, self._pipeline), *self._others(work)]
-        does = str(work) if work is not None else " -> ".join(step_names(self._pipeline))
+        does = str(work) if work is not None else " -> ".join(self._pipeline.step_names)
         self._say(f"{len(self._pipeline.source)} records, batches of {self._pipeline.batch_size}: {does}")
         repeats = 2 * self._options.rounds if self._options.max_repeats is None else self._options.max_repeats
         rounds = run_rounds(
@@ -175,9 +175,8 @@ class _Bench:
         digests: dict[str, str] = {}
         scaling: list[dict[str, Any]] = []
         for count in (0, *counts):
-            executor: dict[str, Any] = {"executor": "process", "workers": count} if count else {"executor": "serial"}
             name = str(count) if count else "serial"
-            side = self._ours(name, replace(self._pipeline, **executor))
+            side = self._ours(name, self._with_workers(count))
             with started(side, self._timing, digest_batches=batches) as runner:
                 digests[name] = runner.steady["digest"]
                 rates = [runner.measure(self._timing) for _ in range(min(3, self._options.rounds))]
@@ -191,26 +190,36 @@ class _Bench:
             each["efficiency"] = each["images_per_second"] / (scaling[0]["images_per_second"] * each["workers"])
         return {"digests": digests, "equal": len(set(digests.values())) == 1, "scaling": scaling}
 
+    def _with_workers(self, count: int) -> Pipeline:
+        """The pipeline with so many workers; with 0, serial."""
+        if count == 0:
+            return replace(self._pipeline, executor="serial")
+        executor = self._pipeline.executor if self._workers is not None else "process"
+        return replace(self._pipeline, executor=executor, workers=count)
+
     def _traced_run(self, pipeline: Pipeline) -> list[Any]:
         folder = self._folder / f"events-{self._sides}"
         folder.mkdir()
         side = self._ours("trace", traced(pipeline, folder))
-        with started(replace(side, spec={**side.spec, "single_thread": pipeline.executor == "serial"}),
-                     replace(self._timing, step_s=0.0)) as runner:  # fmt: skip
+        with started(side, replace(self._timing, step_s=0.0)) as runner:
             since = time.perf_counter()
             runner.measure(replace(self._timing, batches=1))
         return read_events(folder, since)
 
     def _judge(self, rounds: Rounds) -> tuple[list[StepTime], dict[str, Any]]:
         pipeline = self._pipeline
-        steps = step_times(self._traced_run(replace(pipeline, executor="serial")), step_names(pipeline))
-        figures = {name: statistics.median(rounds.values(OURS, name)) for name in _FIGURES if rounds.values(OURS, name)}
+        steps = step_times(self._traced_run(replace(pipeline, executor="process", workers=1)), pipeline.step_names)
+        figures = {
+            name: statistics.median(rounds.values(OURS, name)) for name in ("images_per_second", "cpu_ms_per_image")
+        }
+        observed = [each["sides"][OURS]["workers"] for each in rounds.rounds]
+        workers = {share: statistics.median(each[share] for each in observed) for share in ("busy", "input", "output")}
         read = next(each for each in steps if each.name == "read")
         step_us = 1e6 * self._timing.step_s / pipeline.batch_size
         model = Model(steps, 1e3 * figures["cpu_ms_per_image"], usable_cpus(), step_us)
         if read.wait_us > 0.1 * model.worker_us:
             model = replace(model, read_rates=self._read_rates())
-        verdict = judge(model, self._workers, figures["wait_share"])
+        verdict = judge(model, self._workers, workers["output"])
         measured = figures["images_per_second"]
         return steps, {
             **asdict(verdict),
@@ -218,6 +227,7 @@ class _Bench:
             "images_per_second": measured,
             "predicted_images_per_second": measured * verdict.gain,
             "model_images_per_second": model.rate(self._workers),
+            "workers": workers,
             "cpu_us_per_image": model.cpu_us,
             "hand_over_us": max(0.0, model.worker_us - sum(each.total_us for each in steps)),
             "read_rates": {str(count): rate for count, rate in model.read_rates.items()},
@@ -237,7 +247,7 @@ class _Bench:
 
     def _trace(self, path: Path) -> dict[str, Any]:
         events = self._traced_run(self._pipeline)
-        slices = write_trace(events, step_names(self._pipeline), path)
+        slices = write_trace(events, self._pipeline.step_names, path)
         return {"file": os.fspath(path), "slices": slices}
 
     # -- what is reported --------------------------------------------------------------------------------------------
@@ -246,7 +256,7 @@ class _Bench:
         pipeline = self._pipeline
         about: dict[str, Any] = {
             "fingerprint": pipeline.fingerprint(),
-            "does": str(work) if work is not None else " -> ".join(step_names(pipeline)),
+            "does": str(work) if work is not None else " -> ".join(pipeline.step_names),
             "records": len(pipeline.source),
             "batch_size": pipeline.batch_size,
             "executor": pipeline.executor,

@@ -18,7 +18,7 @@ import numpy as np
 from flowdata.pipeline import Pipeline
 from flowdata.sample import Sample, SampleKey, Specs
 from flowdata.sources.base import Source
-from flowdata.stages import Stage, as_stage, stage_names
+from flowdata.stages import Stage, as_stage
 
 READ = 0  # number of the read; stages follow
 MAX_EVENTS = 20_000
@@ -155,11 +155,6 @@ def traced(pipeline: Pipeline, folder: Path) -> Pipeline:
     return replace(pipeline, source=TracedSource(pipeline.source, place), stages=stages)
 
 
-def step_names(pipeline: Pipeline) -> tuple[str, ...]:
-    """Names of the steps: ``read`` and the stages."""
-    return ("read", *stage_names(tuple(as_stage(each) for each in pipeline.stages)))
-
-
 def read_events(folder: Path, since: float = 0.0) -> list[Event]:
     """The events of all processes that began after ``since``, by time."""
     events = []
@@ -194,6 +189,8 @@ def write_trace(events: Sequence[Event], names: Sequence[str], path: Path) -> in
         for each in own:
             samples.setdefault((each.epoch, each.index), []).append(each)
         for (epoch, index), steps in samples.items():
+            if steps[0].step != READ:
+                continue  # it was begun before the time that is looked at
             start, end = steps[0].start, max(each.start + each.wall for each in steps)
             rows.append({
                 "ph": "X", "cat": "sample", "name": f"sample {index}", **common, "ts": microseconds(start - origin),

@@ -11,7 +11,7 @@ from flowdata.bench.trace import Event
 
 WORTH = 1.05  # a smaller gain is not worth a change
 NEARLY = 0.97  # of the best rate: fewer workers that reach so much are enough
-_CONSUMER_WAITS = 0.1  # a consumer that waits for less of its time is what limits
+_BLOCKED = 0.1  # of their time: workers that wait more for the consumer are limited by it
 _LIMITS = {"storage": "the storage", "consumer": "the consumer", "cpu": "the processors", "workers": "the workers"}
 _ORDERED = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
@@ -41,7 +41,7 @@ class StepTime:
 
 
 def step_times(events: Sequence[Event], names: Sequence[str]) -> list[StepTime]:
-    """Service times out of the events of a serial run."""
+    """Service times out of the events of a run with one worker."""
     times = []
     for step, name in enumerate(names):
         own = [each for each in events if each.step == step]
@@ -137,21 +137,20 @@ class Verdict:
         return "\n".join(f"{key}: {value}" for key, value in self.change.items())
 
 
-def judge(model: Model, workers: int | None, wait_share: float | None = None) -> Verdict:
+def judge(model: Model, workers: int | None, blocked: float = 0.0) -> Verdict:
     """The verdict on a pipeline that runs with so many workers.
 
     Args:
         model: Times of the pipeline.
         workers: Its workers; None for the serial executor.
-        wait_share: Part of the time that its consumer was seen to wait for a batch.
+        blocked: Part of their time that its workers were seen to wait for the consumer.
     """
     whole = model.worker_us
     shares = {each.name: each.total_us / whole for each in model.steps}
     slowest = max(model.steps, key=lambda each: each.total_us)
     limits = model.limits(workers)
     because = _least(limits)
-    waits_little = workers is not None and wait_share is not None and wait_share < _CONSUMER_WAITS
-    if model.step_us and (because == "consumer" or waits_little):
+    if model.step_us and workers is not None and (because == "consumer" or blocked > _BLOCKED):
         return _consumer(model, workers, shares)
     if because == "storage":
         slowest = next(each for each in model.steps if each.name == "read")
@@ -185,9 +184,8 @@ def candidates(model: Model, workers: int | None) -> list[int]:
     return sorted({workers or 1, *(count for count in _ORDERED if (workers or 1) <= count <= most)})
 
 
-def _consumer(model: Model, workers: int | None, shares: dict[str, float]) -> Verdict:
+def _consumer(model: Model, workers: int, shares: dict[str, float]) -> Verdict:
     """The consumer binds: nothing makes it faster, but fewer workers may serve it as well."""
-    assert workers is not None, "the serial executor has no worker that could wait"
     wanted = 1e6 / model.step_us
     enough = next((count for count in range(1, workers) if model.rate(count) >= wanted * 1.1), workers)
     change = {"workers": enough} if enough < workers else {}
