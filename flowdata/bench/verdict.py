@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flowdata.bench.trace import Event
@@ -12,6 +12,8 @@ from flowdata.bench.trace import Event
 WORTH = 1.05  # a smaller gain is not worth a change
 NEARLY = 0.97  # of the best rate: fewer workers that reach so much are enough
 _BLOCKED = 0.1  # of their time: workers that wait more for the consumer are limited by it
+_SPARE = 1.25  # what fewer workers must be able to give, beyond what the consumer asks for
+_SCALES = 0.6  # of proportional: storage that gives less to more readers gives all it has
 _LIMITS = {"storage": "the storage", "consumer": "the consumer", "cpu": "the processors", "workers": "the workers"}
 _ORDERED = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
@@ -69,7 +71,7 @@ class Model:
         cpu_us: CPU time per image of all processes together, measured: the steps' and everything around them.
         cpus: Processors that may be used.
         step_us: Time per image that the consumer works on its own, a batch's divided by its images.
-        read_rates: Records per second that the source gives to so many readers at once; empty where reads do not wait.
+        read_rates: Records per second that the source gives to 1, 2, 4, … readers; empty where reads do not wait.
     """
 
     steps: Sequence[StepTime]
@@ -97,14 +99,11 @@ class Model:
             limits["cpu"] = 1e6 * self.cpus / self.cpu_us
         if self.step_us > 0:
             limits["consumer"] = 1e6 / self.step_us
-        if known := [count for count in self.read_rates if count <= workers]:
-            most = max(known)
-            # What is known of fewer readers says nothing against more, unless more had stopped to help already.
-            limits["storage"] = self.read_rates[most] * (workers / most if self._scales(most) else 1.0)
+        if self.read_rates:
+            most = max(self.read_rates)
+            if self.read_rates[most] < _SCALES * most * self.read_rates[1]:  # else its limit was not reached
+                limits["storage"] = max(self.read_rates.values())
         return limits
-
-    def _scales(self, readers: int) -> bool:
-        return readers == 1 or self.read_rates[readers] > 0.6 * readers * self.read_rates[1]
 
     def rate(self, workers: int | None) -> float:
         """Images per second."""
@@ -152,20 +151,24 @@ def judge(model: Model, workers: int | None, blocked: float = 0.0) -> Verdict:
     because = _least(limits)
     if model.step_us and workers is not None and (because == "consumer" or blocked > _BLOCKED):
         return _consumer(model, workers, shares)
+    counts = candidates(model, workers)
+    best = max(model.rate(count) for count in counts)
+    enough = min(count for count in counts if model.rate(count) >= NEARLY * best)
+    gain = model.rate(enough) / model.rate(workers)
+    if gain < WORTH:
+        because = _least(model.limits(counts[-1]))  # what would stop more workers
     if because == "storage":
         slowest = next(each for each in model.steps if each.name == "read")
     if because == "cpu":
         slowest = max(model.steps, key=lambda each: each.cpu_us)
-    best = max(model.rate(count) for count in candidates(model, workers))
-    enough = min(count for count in candidates(model, workers) if model.rate(count) >= NEARLY * best)
-    gain = model.rate(enough) / model.rate(workers)
     what = _describe(slowest, shares)
     if gain < WORTH:
         reason = {
             "cpu": f"all {model.cpus:g} processors are busy, most of all with {what}",
             "storage": f"the storage gives no more than {limits.get('storage', 0):.0f} records/s to any number of "
                        f"readers; faster storage, or smaller files, would help",
-            "workers": f"{what} takes most of the time, and more workers would not help",
+            "workers": f"{what} takes most of the time, and {workers} workers are as many as make sense here",
+            "consumer": f"the consumer asks for no more than {limits.get('consumer', 0):.0f} images/s",
         }[because]  # fmt: skip
         return Verdict(slowest.name, because, {}, 1.0, f"no setting helps: {reason}", shares)
     change: dict[str, Any] = {} if workers is not None else {"executor": "process"}
@@ -187,7 +190,8 @@ def candidates(model: Model, workers: int | None) -> list[int]:
 def _consumer(model: Model, workers: int, shares: dict[str, float]) -> Verdict:
     """The consumer binds: nothing makes it faster, but fewer workers may serve it as well."""
     wanted = 1e6 / model.step_us
-    enough = next((count for count in range(1, workers) if model.rate(count) >= wanted * 1.1), workers)
+    alone = replace(model, step_us=0.0)
+    enough = next((count for count in range(1, workers) if alone.rate(count) >= wanted * _SPARE), workers)
     change = {"workers": enough} if enough < workers else {}
     also = f"; `workers: {enough}` is enough for it and gives the same images/s" if change else ""
     text = f"no setting helps: the consumer binds, it asks for {wanted:.0f} images/s{also}"
