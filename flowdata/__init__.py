@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flowdata.sources.images import ImageFiles
     from flowdata.sources.ofrecord import OFRecordSource
     from flowdata.sources.order import Buffered, Sequential, Shuffled
-    from flowdata.stages import stage
+    from flowdata.stages import Cut, stage
     from flowdata.stages.decode import (
         ImageDecoder,
         OFRecordBytesDecoder,
@@ -45,6 +45,7 @@ _HOME = {
     "Config": "flowdata.config",
     "ConfigError": "flowdata.errors",
     "CropMirrorNormalize": "flowdata.stages.normalize",
+    "Cut": "flowdata.stages",
     "DataError": "flowdata.errors",
     "DatasetInfo": "flowdata.dataset",
     "Feature": "flowdata.records.wire",
@@ -90,6 +91,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "CropMirrorNormalize",
+    "Cut",
     "DataError",
     "DatasetInfo",
     "Feature",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -23,7 +24,7 @@ from flowdata.seeding import NO_STREAM, sample_rng
 from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
 from flowdata.sources.order import Indices, Order, Sequential
-from flowdata.stages import Stage, StageFunction, as_stage, describe, stage_names
+from flowdata.stages import Cut, Stage, StageFunction, as_stage, describe, stage_names
 
 if TYPE_CHECKING:
     from flowdata.executors.stats import StepTimes
@@ -33,13 +34,28 @@ ExecutorName = Literal["serial", "thread", "process"]
 LastBatch = Literal["keep", "drop", "wrap"]
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Steps that the same workers do.
+
+    Args:
+        steps: Their positions in :attr:`Pipeline.step_names`.
+        workers: Number of workers.
+    """
+
+    steps: range
+    workers: int
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """Source, order, stages and batches; iterate over it with :meth:`loader`.
 
     Args:
         source: Where the records come from.
-        stages: Stages, or callables ``(sample, rng) -> sample``, applied in this order.
+        stages: Stages, or callables ``(sample, rng) -> sample``, applied in this order. A :class:`Cut` among them lets
+            the ``process`` executor run what follows in worker processes of their own; what comes before the first one,
+            which includes reading, has ``workers``.
         batch_size: Samples in a *global* batch, over all ranks.
         order: Order of the records within an epoch.
         seed: Seed of order and augmentation, 0 or more.
@@ -49,7 +65,9 @@ class Pipeline:
             no array).
         executor: ``serial`` (in the calling process, when asked), ``process`` (worker processes) or ``thread`` (worker
             threads, for where processes cannot be had; they help as far as stages release the interpreter lock).
-        workers: Worker processes or threads of this rank.
+        workers: Worker processes or threads of this rank. ``auto`` begins with as many as affinity and control group
+            allow, divided among the ranks of the machine; processes that the consumer turns out not to need leave
+            after a few seconds, and come back if it has to wait. Nothing else depends on their number.
         prefetch_batches: Batches that workers prepare, or have ready, at any time.
         samples_per_message: Samples that a worker takes at a time.
         on_error: What a *bad* sample does, one with damaged or missing data: ``raise`` ends the epoch, ``skip`` leaves
@@ -67,7 +85,7 @@ class Pipeline:
     """
 
     source: Source
-    stages: Sequence[Stage | StageFunction] = ()
+    stages: Sequence[Stage | StageFunction | Cut] = ()
     _: KW_ONLY
     batch_size: int
     order: Order = field(default_factory=Sequential)
@@ -75,7 +93,7 @@ class Pipeline:
     last_batch: LastBatch = "keep"
     outputs: tuple[str, ...] | None = None
     executor: ExecutorName = "serial"
-    workers: int = 1
+    workers: int | Literal["auto"] = 1
     prefetch_batches: int = 4
     samples_per_message: int = 8
     max_worker_restarts: int = 3
@@ -85,14 +103,22 @@ class Pipeline:
     max_bad_fraction: float = 0.05
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stages", tuple(as_stage(each) for each in self.stages))
+        stages = tuple(each if isinstance(each, Cut) else as_stage(each) for each in self.stages)
+        object.__setattr__(self, "stages", stages)
+        if any(isinstance(each, Cut) and isinstance(after, Cut) for each, after in pairwise([*stages, Cut()])):
+            raise ConfigError("pipeline: expected stages after each cut, up to the next one or the end")
+        if self.workers == "auto" and any(isinstance(each, Cut) for each in stages):
+            raise ConfigError("pipeline: expected workers to be a number where stages are cut into groups, got auto")
         for name, least in {
             "batch_size": 1, "seed": 0, "workers": 1, "prefetch_batches": 1, "samples_per_message": 1,
             "max_worker_restarts": 0,
         }.items():  # fmt: skip
             value = getattr(self, name)
+            if name == "workers" and value == "auto":
+                continue
             if type(value) is not int or value < least:
-                raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}, got {value!r}")
+                auto = " or auto" if name == "workers" else ""
+                raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}{auto}, got {value!r}")
         if self.sample_deadline is not None and not self.sample_deadline > 0:
             raise ConfigError(
                 f"pipeline: expected sample_deadline in seconds > 0 or none, got {self.sample_deadline!r}"
@@ -110,7 +136,7 @@ class Pipeline:
 
     @cached_property
     def _named_stages(self) -> tuple[tuple[str, Stage], ...]:
-        stages = tuple(as_stage(each) for each in self.stages)
+        stages = tuple(as_stage(each) for each in self.stages if not isinstance(each, Cut))
         return tuple(zip(stage_names(stages), stages, strict=True))
 
     @cached_property
@@ -141,6 +167,20 @@ class Pipeline:
         """What happens to a sample, in order: ``read``, then the stages by their distinct names."""
         return ("read", *(name for name, _ in self._named_stages))
 
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The steps by who does them in the ``process`` executor; one group unless stages are cut."""
+        starts, workers = [0], [1 if self.workers == "auto" else self.workers]
+        step = 1
+        for each in self.stages:
+            if isinstance(each, Cut):
+                starts.append(step)
+                workers.append(each.workers)
+            else:
+                step += 1
+        ends = [*starts[1:], step]
+        return tuple(Group(range(*bounds), count) for *bounds, count in zip(starts, ends, workers, strict=True))
+
     def process(
         self, key: SampleKey, rows: Mapping[str, Array] | None = None, steps: StepTimes | None = None
     ) -> Sample:
@@ -155,17 +195,28 @@ class Pipeline:
             RecordError: the record cannot be read.
             StageError: a stage raised; the message names stage and record.
         """
-        clock = time.perf_counter_ns
-        before = clock()
+        sample = self.read(key, steps)
+        sample.rows = rows or {}
+        return self.advance(sample, range(1, len(self._named_stages) + 1), steps).select(tuple(self._specs))
+
+    def read(self, key: SampleKey, steps: StepTimes | None = None) -> Sample:
+        """The first step of :meth:`process`."""
+        before = time.perf_counter_ns()
         if steps is not None:
             steps.current = 0
         sample = self.source.read(key)
-        sample.rows = rows or {}
-        for number, (name, each) in enumerate(self._named_stages, 1):
+        if steps is not None:
+            steps.ns[0] += time.perf_counter_ns() - before
+        return sample
+
+    def advance(self, sample: Sample, numbers: range, steps: StepTimes | None = None) -> Sample:
+        """Some of the further steps of :meth:`process`, by their numbers."""
+        clock = time.perf_counter_ns
+        key, before = sample.key, clock()
+        for number in numbers:
+            name, each = self._named_stages[number - 1]
             if steps is not None:
-                after = clock()
-                steps.ns[number - 1] += after - before
-                steps.current, before = number, after
+                steps.current = number
             try:
                 draws = getattr(each, "draws", True)  # a random stream costs more than some stages
                 sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
@@ -175,9 +226,11 @@ class Pipeline:
                 wrapped.stage = name
                 wrapped.summary_only = getattr(error, "summary_only", False)
                 raise wrapped from error
-        if steps is not None:
-            steps.ns[-1] += clock() - before
-        return sample.select(tuple(self._specs))
+            if steps is not None:
+                after = clock()
+                steps.ns[number] += after - before
+                before = after
+        return sample
 
     # -- which samples a batch holds ---------------------------------------------------------------------------------
 

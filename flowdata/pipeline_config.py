@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -39,7 +39,7 @@ from flowdata.sources.base import Source
 from flowdata.sources.coco import COCOSource
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Order, order_from
-from flowdata.stages import STAGES, Stage, decode, draw, geometry, normalize
+from flowdata.stages import STAGES, Cut, Stage, decode, draw, geometry, normalize
 
 BUILT_IN = (decode, draw, geometry, normalize)  # importing them is what registers their stages
 
@@ -111,7 +111,7 @@ class PipelineSection(_Section):
     last_batch: LastBatch = "keep"
     outputs: tuple[str, ...] | None = None
     executor: ExecutorName = "serial"
-    workers: PositiveInt = 1
+    workers: PositiveInt | Literal["auto"] = 1
     prefetch_batches: PositiveInt = 4
     samples_per_message: PositiveInt = 8
     max_worker_restarts: NonNegativeInt = 3
@@ -176,21 +176,30 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
     return pipeline
 
 
-def _stages(config: Config, problems: list[str]) -> list[Stage]:
+class CutSection(_Section):
+    """Arguments of :class:`flowdata.stages.Cut`."""
+
+    workers: PositiveInt = 1
+
+
+def _stages(config: Config, problems: list[str]) -> list[Stage | Cut]:
     tree = config.tree.get("stages") if isinstance(config.tree, dict) else None
-    stages = []
+    stages: list[Stage | Cut] = []
     for index, item in enumerate(tree if isinstance(tree, list) else []):
         try:
             name, arguments = _name_and_arguments(item)
-            if name not in STAGES:
-                raise ConfigError(f"unknown stage {name!r}{did_you_mean(name, STAGES)}")
+            if name not in STAGES and name != "cut":
+                raise ConfigError(f"unknown stage {name!r}{did_you_mean(name, [*STAGES, 'cut'])}")
         except ConfigError as error:
             problems.append(config.message(str(error), "stages", index))
             continue
         keys: tuple[str | int, ...] = ("stages", index) if isinstance(item, str) else ("stages", index, name)
         part = Config(arguments, config.file, config.marks, config.path + keys)
-        checked = check(_arguments_model(name), part, problems)
+        checked = check(CutSection if name == "cut" else _arguments_model(name), part, problems)
         if checked is None:
+            continue
+        if isinstance(checked, CutSection):
+            stages.append(Cut(checked.workers))
             continue
         given = {key: getattr(checked, key) for key in checked.model_fields_set}
         try:

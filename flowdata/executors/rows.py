@@ -40,9 +40,15 @@ def prepare(
     try:
         return store(pipeline.process(key, rows, steps), specs, rows), None
     except DataError as error:
-        if pipeline.on_error == "raise" or not is_bad(error):
-            raise
-        bad = error
+        return stand_in(pipeline, key, error, specs, rows, steps)
+
+
+def stand_in(
+    pipeline: Pipeline, key: SampleKey, bad: DataError, specs: Specs, rows: dict[str, Array], steps: StepTimes
+) -> tuple[dict[str, Any] | None, BadSample | None]:
+    """What takes the place of a sample that raised ``bad``; arguments and results otherwise as for :func:`prepare`."""
+    if pipeline.on_error == "raise" or not is_bad(bad):
+        raise bad
     if pipeline.on_error == "skip":
         return None, _report(pipeline, key, bad, None)
     length = len(pipeline.source)

@@ -87,6 +87,7 @@ class GroupStats:
         service_seconds: Time spent on samples, over all workers; busy time beyond it went into messages.
         histogram: Samples by service time, in logarithmic buckets; read it by :meth:`quantile`.
         queued: Samples that waited for a worker at the time of the snapshot.
+        active: How many of the workers there were at that time; fewer than all with ``workers: auto``.
     """
 
     stages: tuple[StageStats, ...]
@@ -94,6 +95,7 @@ class GroupStats:
     service_seconds: float
     histogram: tuple[int, ...]
     queued: int
+    active: int
 
     @property
     def samples(self) -> int:
@@ -108,7 +110,8 @@ class GroupStats:
     @property
     def busy(self) -> float:
         """Part of the workers' time that they were busy, 0 to 1."""
-        return sum(each.busy for each in self.workers) / len(self.workers)
+        busy = sum(each.busy_seconds for each in self.workers)
+        return busy / max(busy + self.input_seconds + self.output_seconds, 1e-9)
 
     @property
     def input_seconds(self) -> float:
@@ -141,6 +144,7 @@ class GroupStats:
             self.service_seconds - earlier.service_seconds,
             tuple(a - b for a, b in zip(self.histogram, earlier.histogram, strict=True)),
             self.queued,
+            self.active,
         )
 
 
@@ -259,10 +263,11 @@ class Meter:
     Args:
         words: Its :func:`counter_words` words, which nobody else writes.
         stages: Number of steps, the source included.
-        consumer: The consumer's clock.
+        consumer: The consumer's clock; None for a worker who gets what it does from other workers, so that all waiting
+            for it is for input.
     """
 
-    def __init__(self, words: Words, stages: int, consumer: ConsumerClock) -> None:
+    def __init__(self, words: Words, stages: int, consumer: ConsumerClock | None) -> None:
         self._words, self._consumer = words, consumer
         self._histogram = _STAGES + stages - _FIRST_BUCKET
         self.steps = StepTimes(stages)  # since the last wait
@@ -278,16 +283,30 @@ class Meter:
             if each:
                 words[_STAGES + number] += each
                 times[number] = 0
-        words[_CONSUMER_WAITED] = self._consumer.waited(now)
+        words[_CONSUMER_WAITED] = self._waited(now)
         words[_SINCE] = -now
 
     def end_waiting(self) -> None:
         """There is something to do."""
         words, now = self._words, now_ns()
-        missing, late = _split(now + words[_SINCE], self._consumer.waited(now) - words[_CONSUMER_WAITED])
+        missing, late = _split(now + words[_SINCE], self._waited(now) - words[_CONSUMER_WAITED])
         words[_INPUT] += missing
         words[_OUTPUT] += late
         words[_SINCE] = now
+
+    def _waited(self, now: int) -> int:
+        return now if self._consumer is None else self._consumer.waited(now)
+
+    def blocked(self, start: int) -> None:
+        """Since ``start`` it could not get rid of what it had done."""
+        spent = now_ns() - start
+        self._words[_OUTPUT] += spent
+        self._words[_SINCE] += spent  # that was no time of being busy
+
+    def end(self) -> None:
+        """The worker leaves, with nothing left to do."""
+        self.begin_to_wait()
+        self._words[_SINCE] = 0
 
     def sample(self, start: int) -> None:
         """A sample is done that was begun at ``start``, by :func:`now_ns`."""
@@ -306,7 +325,13 @@ def _split(waited: int, by_consumer: int) -> tuple[int, int]:
 
 
 def summarize(
-    counters: NDArray[np.int64], names: Sequence[str], consumer: ConsumerClock, *, queued: int = 0
+    counters: NDArray[np.int64],
+    names: Sequence[str],
+    consumer: ConsumerClock,
+    *,
+    steps: range | None = None,
+    queued: int = 0,
+    active: int | None = None,
 ) -> GroupStats:
     """The snapshot of a group.
 
@@ -314,10 +339,13 @@ def summarize(
         counters: Its workers' words, shape (workers, words).
         names: Names of its steps.
         consumer: The consumer's clock.
+        steps: Which steps are the group's; all by default.
         queued: Samples that wait for a worker.
+        active: Workers that there are; all by default.
     """
     now = now_ns()
-    waited = consumer.waited(now)
+    steps = range(len(names)) if steps is None else steps
+    waited = now if steps.start else consumer.waited(now)
     workers = []
     for row in counters.tolist():
         busy, missing, late, since = row[_BUSY], row[_INPUT], row[_OUTPUT], row[_SINCE]
@@ -328,13 +356,13 @@ def summarize(
             missing, late = missing + more[0], late + more[1]
         workers.append(WorkerStats(row[_SAMPLES], busy * 1e-9, missing * 1e-9, late * 1e-9))
     total = counters.sum(axis=0).tolist()
-    end = _STAGES + len(names)
     return GroupStats(
-        tuple(StageStats(name, ns * 1e-9) for name, ns in zip(names, total[_STAGES:end], strict=True)),
+        tuple(StageStats(names[number], total[_STAGES + number] * 1e-9) for number in steps),
         tuple(workers),
         total[_SERVICE] * 1e-9,
-        tuple(total[end:]),
+        tuple(total[_STAGES + len(names) :]),
         queued,
+        len(workers) if active is None else active,
     )
 
 

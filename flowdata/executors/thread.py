@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowdata.errors import DataError, WorkerError
+from flowdata.executors.budget import most_workers
 from flowdata.executors.rows import prepare, without
 from flowdata.executors.serial import PlanCursor
 from flowdata.executors.stats import GroupStats, Meter, Tally, counter_words, now_ns, summarize
@@ -59,8 +60,8 @@ class ThreadExecutor:
         self._only_waiting = False
         self._owner = os.getpid()
         steps = len(pipeline.step_names)
-        self._counters = [array("q", bytes(8 * counter_words(steps))) for _ in range(pipeline.workers)]
-        self._shared = shared = _Shared(pipeline, specs)
+        self._counters = [array("q", bytes(8 * counter_words(steps))) for _ in range(most_workers(pipeline))]
+        self._shared = shared = _Shared(pipeline, specs, len(self._counters))
         meters = [Meter(words, steps, tally.clock) for words in self._counters]
         threads = [
             threading.Thread(target=_work, args=(shared, number, meter), name=f"{THREAD_NAME}-{number}", daemon=True)
@@ -203,9 +204,9 @@ class _Filling:
 class _Shared:
     """What consumer and workers share; workers know nothing of the executor, so that it can be forgotten."""
 
-    def __init__(self, pipeline: Pipeline, specs: Specs) -> None:
+    def __init__(self, pipeline: Pipeline, specs: Specs, workers: int) -> None:
         self.pipeline, self.specs = pipeline, specs
-        self.busy: list[tuple[SampleKey, float, Meter] | None] = [None] * pipeline.workers
+        self.busy: list[tuple[SampleKey, float, Meter] | None] = [None] * workers
         self.tasks: SimpleQueue[tuple[_Filling, range] | None] = SimpleQueue()
         self.stopping = False
         self._finished = threading.Event()

@@ -63,6 +63,24 @@ class FunctionStage:
         return self.function(sample, rng)
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Between two stages: those that follow are a group of their own, with their own workers.
+
+    Args:
+        workers: Worker processes of the group.
+
+    Raises:
+        ConfigError: ``workers`` is no positive integer.
+    """
+
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if type(self.workers) is not int or self.workers < 1:
+            raise ConfigError(f"cut: expected workers to be an integer >= 1, got {self.workers!r}")
+
+
 def as_stage(value: Stage | StageFunction) -> Stage:
     """``value`` itself if it is a stage, else wrapped as one.
 

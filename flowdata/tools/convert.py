@@ -16,8 +16,8 @@ from flowdata.dataset import FILE_NAME, DatasetInfo, SplitInfo, part_name
 from flowdata.errors import ConfigError, DataError, RecordError
 from flowdata.records.wire import Feature
 from flowdata.records.writer import Features, PartWriter
+from flowdata.resources import usable_cpus
 from flowdata.sharding import split_range
-from flowdata.tools.doctor import usable_cpus
 
 SKIPPED_FILE = "skipped.txt"
 SPLITS = ("train", "val")

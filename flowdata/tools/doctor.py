@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import math
 import os
 import platform
 import shutil
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
+
+from flowdata.resources import cgroup_cpus, usable_cpus
 
 Level = Literal["ok", "note", "problem"]
 INSTALL = f"{sys.executable} -m pip install"
@@ -223,26 +224,6 @@ def check_libgomp(present: bool) -> Finding:
         return Finding("libgomp", "present" if present else "not used on this platform")
     fix = "apt-get install libgomp1 (or: dnf install libgomp)"
     return Finding("libgomp", "missing: portable kernels only", "note", fix)
-
-
-def cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """CPUs' worth of time that the control group (v2 or v1) grants, or None for no limit."""
-    try:
-        if (v2 := root / "cpu.max").exists():
-            quota, period = v2.read_text().split()
-        else:
-            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
-    except (OSError, ValueError):
-        return None
-    return None if quota in ("max", "-1") else int(quota) / int(period)
-
-
-def usable_cpus() -> int:
-    """Processors that this process may use at once: affinity and control group together, at least 1."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup_cpus()
-    return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
 
 
 def check_cpus() -> Finding:

@@ -228,9 +228,9 @@ def test_outputs_choose_what_reaches_the_batch(folder):
     ({"batch_size": 0}, "expected batch_size to be an integer >= 1, got 0"),
     ({"batch_size": 2.0}, "expected batch_size to be an integer >= 1, got 2.0"),
     ({"seed": -1}, "expected seed to be an integer >= 0, got -1"),
-    ({"workers": True}, "expected workers to be an integer >= 1, got True"),
+    ({"workers": True}, "expected workers to be an integer >= 1 or auto, got True"),
     ({"last_batch": "skip"}, "expected last_batch to be one of keep, drop, wrap, got 'skip'"),
-    ({"executor": "thread"}, "expected executor to be one of serial, process, got 'thread'"),
+    ({"executor": "threads"}, "expected executor to be one of serial, thread, process, got 'threads'"),
     ({"stages": (3,)}, "expected a stage or a callable"),
 ])  # fmt: skip
 def test_arguments_are_checked(folder, arguments, message):

@@ -230,3 +230,42 @@ def test_a_stage_of_ones_own_is_available_by_name(monkeypatch):
     assert failure(pipeline_from, {**tree, "stages": ["add_for_this_test"]}) == (
         "pipeline: stages[0].amount: the key is required"
     )
+
+
+def test_cuts(write, tmp_path):
+    write_dataset(tmp_path, counts=(3, 4))
+    text = """
+source: {ofrecord: {dir: train, parts: 2}}
+batch_size: 4
+executor: process
+workers: 2
+outputs: [image]
+stages: [{cut: {workers: 3}}, ofrecord_image_decoder, cut, {resize: {size: [8, 9]}}]
+"""
+    pipeline = load_pipeline(write(text))
+    assert [(list(group.steps), group.workers) for group in pipeline.groups] == [([0], 2), ([1], 3), ([2], 1)]
+    assert pipeline.step_names == ("read", "ofrecord_image_decoder", "resize")
+    with pipeline.loader() as loader:
+        assert [batch["image"].shape for batch in loader] == [(4, 8, 9, 3), (3, 8, 9, 3)]
+    assert "x.yaml:7: stages[0].cut.workers: expected greater than 0" in failure(
+        load_pipeline, write(text.replace("workers: 3", "workers: 0"))
+    ).replace("should be", "expected")
+    assert "stages[0].cut.worker: unknown key; did you mean 'workers'?" in failure(
+        load_pipeline, write(text.replace("workers: 3", "worker: 3"))
+    )
+    assert "expected stages after each cut" in failure(
+        load_pipeline, write(text.replace(", {resize: {size: [8, 9]}}", ""))
+    )
+    assert "did you mean 'cut'" in failure(load_pipeline, write(text.replace("cut, ", "cutt, ")))
+
+
+def test_workers_are_a_number_or_auto(write):
+    text = "source: {ofrecord: {dir: x}}\nbatch_size: 4\nworkers: WORKERS\n"
+    for wrong in ("many", "0", "2.5"):
+        assert "x.yaml:3: workers: expected" in failure(load_pipeline, write(text.replace("WORKERS", wrong)))
+    assert (
+        pipeline_config.PipelineSection.model_validate(
+            {"source": {"ofrecord": {"dir": "x"}}, "batch_size": 4, "workers": "auto"}
+        ).workers
+        == "auto"
+    )

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from flowdata.resources import cgroup_cpus
 from flowdata.tools import doctor
-from flowdata.tools.doctor import Finding, cgroup_cpus, check_opencv, check_python, import_error
+from flowdata.tools.doctor import Finding, check_opencv, check_python, import_error
 
 
 def loads(module: str) -> str | None:
