@@ -12,6 +12,8 @@ from typing import Any
 
 import psutil
 
+from flowdata.resources import cgroup_cpus, usable_cpus
+
 PACKAGES = ("flowstack", "numpy", "opencv-python-headless")
 
 
@@ -22,8 +24,8 @@ def environment() -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "cpu": cpu_model(),
         "cpus": os.cpu_count(),
-        "usable_cpus": usable_cpus(),
-        "cgroup_cpus": _cgroup_cpus(),
+        "usable_cpus": cpu_capacity(),
+        "cgroup_cpus": cgroup_cpus(),
         "memory_gib": round(memory.total / 2**30, 1),
         "kernel": platform.platform(),
         "python": platform.python_version(),
@@ -31,19 +33,9 @@ def environment() -> dict[str, Any]:
     }
 
 
-def usable_cpus() -> float:
-    """Processors that this process may use: its affinity, and its control group's quota."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, _cgroup_cpus() or math.inf)
-
-
-def _cgroup_cpus() -> float | None:
-    """Processors that the control group's quota is worth; None without one."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else int(quota) / int(period)
+def cpu_capacity() -> float:
+    """Processors' worth of time that this process may use: by affinity, and by quota, which need not be whole."""
+    return min(usable_cpus(), cgroup_cpus() or math.inf)
 
 
 def cpu_model() -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from flowdata.bench.environment import usable_cpus
+from flowdata.bench.environment import cpu_capacity
 from flowdata.errors import DataError
 
 MAX_OTHER_CPU = 0.05  # share of the usable processors that others may have in a round that counts
@@ -170,7 +170,7 @@ class Runner:
             _pss_mib(self._process.pid),
             self.steady["first_batch_s"],
             measured["waited_s"] / measured["seconds"],
-            max(0.0, others) / (seconds * usable_cpus()),
+            max(0.0, others) / (seconds * cpu_capacity()),
             measured["workers"],
         )
 

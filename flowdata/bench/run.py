@@ -15,13 +15,16 @@ from typing import Any
 
 import cloudpickle
 
-from flowdata.bench.environment import environment, usable_cpus
+from flowdata.bench.environment import cpu_capacity, environment
 from flowdata.bench.harness import MAX_OTHER_CPU, Rounds, SideSpec, Timing, run_rounds, started
 from flowdata.bench.trace import read_events, traced, write_trace
 from flowdata.bench.verdict import Model, StepTime, judge, step_times
 from flowdata.bench.work import Work, as_plain, encoded_files, first_records, work_of, write_files
 from flowdata.errors import ConfigError
+from flowdata.executors.budget import most_workers
 from flowdata.pipeline import Pipeline
+from flowdata.resources import usable_cpus
+from flowdata.stages import Cut
 
 SCHEMA = 1
 OURS, LIMIT = "flowdata", "limit"
@@ -83,7 +86,8 @@ class _Bench:
     def __init__(self, pipeline: Pipeline, options: Options, folder: Path, say: Callable[[str], None]) -> None:
         self._pipeline, self._options, self._folder, self._say = pipeline, options, folder, say
         self._timing = replace(options.timing, warmup_batches=pipeline.prefetch_batches + 2)
-        self._workers = None if pipeline.executor == "serial" else pipeline.workers
+        self._count = most_workers(pipeline)
+        self._uncut = replace(pipeline, stages=[each for each in pipeline.stages if not isinstance(each, Cut)])
         self._sides = 0
 
     def run(self) -> dict[str, Any]:
@@ -147,14 +151,14 @@ class _Bench:
             return []
         files = self._folder / "files"
         files.mkdir()
-        workers = self._pipeline.workers
+        workers = self._count if self._pipeline.executor != "serial" else 1
         spec = {
             "work": as_plain(work),
             "files": write_files(self._pipeline, files),
             "workers": workers,
             "batch_size": self._pipeline.batch_size,
         }
-        limit = {**spec, "workers": max(1, min(workers, int(usable_cpus())))}
+        limit = {**spec, "workers": max(1, min(workers, int(cpu_capacity())))}
         return [
             *(
                 SideSpec(
@@ -169,33 +173,30 @@ class _Bench:
 
     def _worker_counts(self) -> dict[str, Any]:
         """The same batches by the serial executor and by 1, 2, 4, … workers: equal bytes, and how the rate grows."""
-        most = self._pipeline.workers if self._workers is not None else max(1, int(usable_cpus()))
+        pipeline, most = self._pipeline, self._count
+        if pipeline.executor == "serial":
+            most = usable_cpus()
         counts = sorted({*(2**k for k in range(most.bit_length()) if 2**k <= most), most})
-        batches = max(2, math.ceil(_DIGEST_IMAGES / self._pipeline.batch_size))
+        executor = "process" if pipeline.executor == "serial" else pipeline.executor
+        runs = {"serial": replace(self._uncut, executor="serial", workers=1)}
+        runs |= {str(count): replace(self._uncut, executor=executor, workers=count) for count in counts}
+        if pipeline.workers == "auto" or len(pipeline.groups) > 1:
+            runs["as configured"] = pipeline
+        batches = max(2, math.ceil(_DIGEST_IMAGES / pipeline.batch_size))
         digests: dict[str, str] = {}
         scaling: list[dict[str, Any]] = []
-        for count in (0, *counts):
-            name = str(count) if count else "serial"
-            side = self._ours(name, self._with_workers(count))
-            with started(side, self._timing, digest_batches=batches) as runner:
+        for name, each in runs.items():
+            with started(self._ours(name, each), self._timing, digest_batches=batches) as runner:
                 digests[name] = runner.steady["digest"]
                 rates = [runner.measure(self._timing) for _ in range(min(3, self._options.rounds))]
             rate = statistics.median(each.images_per_second for each in rates)
-            if count:
-                scaling.append({"workers": count, "images_per_second": rate,
-                                "others_cpu": max(each.others_cpu for each in rates)})  # fmt: skip
-            self._say(f"{name if count == 0 else f'{count} worker' + 's' * (count != 1)}: {rate:.0f} images/s, "
-                      f"bytes {digests[name][:12]}")  # fmt: skip
-        for each in scaling:
-            each["efficiency"] = each["images_per_second"] / (scaling[0]["images_per_second"] * each["workers"])
+            if name.isdecimal():
+                others = max(each.others_cpu for each in rates)
+                scaling.append({"workers": int(name), "images_per_second": rate, "others_cpu": others})
+            self._say(f"workers {name}: {rate:.0f} images/s, bytes {digests[name][:12]}")
+        for point in scaling:
+            point["efficiency"] = point["images_per_second"] / (scaling[0]["images_per_second"] * point["workers"])
         return {"digests": digests, "equal": len(set(digests.values())) == 1, "scaling": scaling}
-
-    def _with_workers(self, count: int) -> Pipeline:
-        """The pipeline with so many workers; with 0, serial."""
-        if count == 0:
-            return replace(self._pipeline, executor="serial")
-        executor = self._pipeline.executor if self._workers is not None else "process"
-        return replace(self._pipeline, executor=executor, workers=count)
 
     def _traced_run(self, pipeline: Pipeline) -> list[Any]:
         folder = self._folder / f"events-{self._sides}"
@@ -208,7 +209,7 @@ class _Bench:
 
     def _judge(self, rounds: Rounds) -> tuple[list[StepTime], dict[str, Any]]:
         pipeline = self._pipeline
-        steps = step_times(self._traced_run(replace(pipeline, executor="process", workers=1)), pipeline.step_names)
+        steps = step_times(self._traced_run(replace(self._uncut, executor="process", workers=1)), pipeline.step_names)
         figures = {
             name: statistics.median(rounds.values(OURS, name)) for name in ("images_per_second", "cpu_ms_per_image")
         }
@@ -216,22 +217,34 @@ class _Bench:
         workers = {share: statistics.median(each[share] for each in observed) for share in ("busy", "input", "output")}
         read = next(each for each in steps if each.name == "read")
         step_us = 1e6 * self._timing.step_s / pipeline.batch_size
-        model = Model(steps, 1e3 * figures["cpu_ms_per_image"], usable_cpus(), step_us)
+        cut = pipeline.executor == "process" and len(pipeline.groups) > 1
+        groups = tuple(group.steps for group in pipeline.groups) if cut else ()
+        model = Model(steps, 1e3 * figures["cpu_ms_per_image"], cpu_capacity(), step_us, groups=groups)
+        counts: tuple[int, ...] | None = (self._count,)
+        if pipeline.executor == "serial":
+            counts = None
+        elif cut:
+            counts = tuple(group.workers for group in pipeline.groups)
         if read.wait_us > 0.1 * model.worker_us:
             model = replace(model, read_rates=self._read_rates())
-        verdict = judge(model, self._workers, workers["output"])
+        verdict = judge(model, counts, workers["output"], self._worker_keys())
         measured = figures["images_per_second"]
         return steps, {
             **asdict(verdict),
             "yaml": verdict.yaml,
             "images_per_second": measured,
             "predicted_images_per_second": measured * verdict.gain,
-            "model_images_per_second": model.rate(self._workers),
+            "model_images_per_second": model.rate(counts),
             "workers": workers,
             "cpu_us_per_image": model.cpu_us,
-            "hand_over_us": max(0.0, model.worker_us - sum(each.total_us for each in steps)),
+            "hand_over_us": model.around_us,
             "read_rates": {str(count): rate for count, rate in model.read_rates.items()},
         }
+
+    def _worker_keys(self) -> list[str]:
+        """The setting that holds the number of workers of each group."""
+        cuts = [number for number, each in enumerate(self._pipeline.stages) if isinstance(each, Cut)]
+        return ["workers", *(f"stages.{number}.cut.workers" for number in cuts)]
 
     def _read_rates(self) -> dict[int, float]:
         """Records per second by number of readers, until more of them do not help."""

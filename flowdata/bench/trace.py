@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 import resource
@@ -18,7 +19,7 @@ import numpy as np
 from flowdata.pipeline import Pipeline
 from flowdata.sample import Sample, SampleKey, Specs
 from flowdata.sources.base import Source
-from flowdata.stages import Stage, as_stage
+from flowdata.stages import Cut, Stage, as_stage
 
 READ = 0  # number of the read; stages follow
 MAX_EVENTS = 20_000
@@ -151,7 +152,10 @@ class TracedStage:
 def traced(pipeline: Pipeline, folder: Path) -> Pipeline:
     """The same pipeline; its processes write what they do into files in ``folder``."""
     place = os.fspath(folder)
-    stages = [TracedStage(as_stage(each), number, place) for number, each in enumerate(pipeline.stages, READ + 1)]
+    stages: list[Stage | Cut] = []
+    numbers = itertools.count(READ + 1)
+    for each in pipeline.stages:
+        stages.append(each if isinstance(each, Cut) else TracedStage(as_stage(each), next(numbers), place))
     return replace(pipeline, source=TracedSource(pipeline.source, place), stages=stages)
 
 
@@ -183,13 +187,14 @@ def write_trace(events: Sequence[Event], names: Sequence[str], path: Path) -> in
 
     for number, pid in enumerate(pids):
         own = [each for each in events if each.pid == pid][: MAX_EVENTS // len(pids)]
+        first = min(each.step for each in own)  # the read, unless it is a worker of a later group
         common = {"pid": pid, "tid": pid}
         rows.append({"ph": "M", "name": "process_name", **common, "args": {"name": f"worker {number}"}})
         samples: dict[tuple[int, int], list[Event]] = {}
         for each in own:
             samples.setdefault((each.epoch, each.index), []).append(each)
         for (epoch, index), steps in samples.items():
-            if steps[0].step != READ:
+            if steps[0].step != first:
                 continue  # it was begun before the time that is looked at
             start, end = steps[0].start, max(each.start + each.wall for each in steps)
             rows.append({

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from flowdata.bench.trace import Event
 
@@ -15,6 +15,8 @@ _BLOCKED = 0.1  # of their time: workers that wait more for the consumer are lim
 _SPARE = 1.25  # what fewer workers must be able to give, beyond what the consumer asks for
 _SCALES = 0.6  # of proportional: storage that gives less to more readers gives all it has
 _LIMITS = {"storage": "the storage", "consumer": "the consumer", "cpu": "the processors", "workers": "the workers"}
+Workers: TypeAlias = "Sequence[int] | None"  # by group; None is the serial executor
+
 _ORDERED = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
@@ -48,6 +50,7 @@ def step_times(events: Sequence[Event], names: Sequence[str]) -> list[StepTime]:
     for step, name in enumerate(names):
         own = [each for each in events if each.step == step]
         if not own:
+            times.append(StepTime(name, 0.0, 0.0, 0.0, 0.0))
             continue
         walls = sorted(each.wall for each in own)
         times.append(
@@ -72,6 +75,7 @@ class Model:
         cpus: Processors that may be used.
         step_us: Time per image that the consumer works on its own, a batch's divided by its images.
         read_rates: Records per second that the source gives to 1, 2, 4, … readers; empty where reads do not wait.
+        groups: Positions of the steps that the same workers do; one group unless stages are cut.
     """
 
     steps: Sequence[StepTime]
@@ -79,22 +83,29 @@ class Model:
     cpus: float
     step_us: float = 0.0
     read_rates: Mapping[int, float] = field(default_factory=dict)
+    groups: Sequence[range] = ()
 
     @property
-    def wait_us(self) -> float:
-        """Time per image that a worker waits."""
-        return sum(each.wait_us for each in self.steps)
+    def around_us(self) -> float:
+        """CPU time per image that is no step's: plan, messages, copies, the consumer's part."""
+        return max(0.0, self.cpu_us - sum(each.cpu_us for each in self.steps))
 
     @property
     def worker_us(self) -> float:
-        """Time per image that a worker is taken."""
-        return max(self.cpu_us, sum(each.cpu_us for each in self.steps)) + self.wait_us
+        """Time per image that workers are taken, all groups together."""
+        return sum(each.total_us for each in self.steps) + self.around_us
 
-    def limits(self, workers: int | None) -> dict[str, float]:
-        """What each resource would allow alone, images per second; ``workers`` None is the serial executor."""
+    def group_us(self) -> list[float]:
+        """The same by group; what is no step's is spread evenly."""
+        groups = self.groups or (range(len(self.steps)),)
+        own = [sum(self.steps[number].total_us for number in group) for group in groups]
+        return [each + self.around_us / len(groups) for each in own]
+
+    def limits(self, workers: Workers) -> dict[str, float]:
+        """What each resource would allow alone, images per second."""
         if workers is None:
             return {"workers": 1e6 / (self.worker_us + self.step_us)}
-        limits = {"workers": 1e6 * workers / self.worker_us}
+        limits = {"workers": min(1e6 * n / us for n, us in zip(workers, self.group_us(), strict=True))}
         if self.cpu_us > 0:
             limits["cpu"] = 1e6 * self.cpus / self.cpu_us
         if self.step_us > 0:
@@ -105,7 +116,7 @@ class Model:
                 limits["storage"] = max(self.read_rates.values())
         return limits
 
-    def rate(self, workers: int | None) -> float:
+    def rate(self, workers: Workers) -> float:
         """Images per second."""
         return min(self.limits(workers).values())
 
@@ -117,7 +128,7 @@ class Verdict:
     Args:
         binding: The step that binds (``read`` or a stage's name), or ``consumer``.
         because: ``workers`` are too few, ``cpu``: all processors are busy, ``storage`` gives no more, or ``consumer``.
-        change: Settings that would help, by key; empty where nothing does.
+        change: Settings that would help, as overrides of the pipeline's file; empty where nothing does.
         gain: Predicted images per second with them, divided by those without.
         text: All of it in a sentence or two.
         shares: Part of the work on an image that is each step's; the rest is hand-over.
@@ -133,79 +144,103 @@ class Verdict:
     @property
     def yaml(self) -> str:
         """The change as lines of the pipeline's file."""
-        return "\n".join(f"{key}: {value}" for key, value in self.change.items())
+        return "\n".join(_yaml_line(key, value) for key, value in self.change.items())
 
 
-def judge(model: Model, workers: int | None, blocked: float = 0.0) -> Verdict:
+def judge(model: Model, workers: Workers, blocked: float = 0.0, keys: Sequence[str] = ("workers",)) -> Verdict:
     """The verdict on a pipeline that runs with so many workers.
 
     Args:
         model: Times of the pipeline.
-        workers: Its workers; None for the serial executor.
+        workers: Its workers by group; None for the serial executor.
         blocked: Part of their time that its workers were seen to wait for the consumer.
+        keys: Setting that holds the number of workers of each group.
     """
-    whole = model.worker_us
-    shares = {each.name: each.total_us / whole for each in model.steps}
-    slowest = max(model.steps, key=lambda each: each.total_us)
+    shares = {each.name: each.total_us / model.worker_us for each in model.steps}
     limits = model.limits(workers)
     because = _least(limits)
     if model.step_us and workers is not None and (because == "consumer" or blocked > _BLOCKED):
-        return _consumer(model, workers, shares)
-    counts = candidates(model, workers)
-    best = max(model.rate(count) for count in counts)
-    enough = min(count for count in counts if model.rate(count) >= NEARLY * best)
+        return _consumer(model, workers, shares, keys)
+    group, steps = _binding_group(model, workers)
+    choices = candidates(model, workers, group)
+    best = max(model.rate(each) for each in choices)
+    enough = next(each for each in choices if model.rate(each) >= NEARLY * best)
     gain = model.rate(enough) / model.rate(workers)
     if gain < WORTH:
-        because = _least(model.limits(counts[-1]))  # what would stop more workers
-    if because == "storage":
-        slowest = next(each for each in model.steps if each.name == "read")
-    if because == "cpu":
-        slowest = max(model.steps, key=lambda each: each.cpu_us)
+        because = _least(model.limits(choices[-1]))  # what would stop more workers
+    slowest = {
+        "storage": model.steps[0],
+        "cpu": max(model.steps, key=lambda each: each.cpu_us),
+    }.get(because, max(steps, key=lambda each: each.total_us))
     what = _describe(slowest, shares)
     if gain < WORTH:
         reason = {
             "cpu": f"all {model.cpus:g} processors are busy, most of all with {what}",
             "storage": f"the storage gives no more than {limits.get('storage', 0):.0f} records/s to any number of "
                        f"readers; faster storage, or smaller files, would help",
-            "workers": f"{what} takes most of the time, and {workers} workers are as many as make sense here",
+            "workers": f"{what} takes most of the time, and there are as many workers as make sense here",
             "consumer": f"the consumer asks for no more than {limits.get('consumer', 0):.0f} images/s",
         }[because]  # fmt: skip
         return Verdict(slowest.name, because, {}, 1.0, f"no setting helps: {reason}", shares)
     change: dict[str, Any] = {} if workers is not None else {"executor": "process"}
-    change["workers"] = enough
-    now = "one sample after the other" if workers is None else f"{workers} worker{'s' * (workers != 1)}"
+    change[keys[group]] = enough[group]
+    lines = ", ".join(_yaml_line(key, value) for key, value in change.items())
+    now = "one sample after the other" if workers is None else _count(workers[group], "worker")
     text = (
-        f"{what} binds, with {now}; `{', '.join(f'{key}: {value}' for key, value in change.items())}` is predicted to "
-        f"give {gain:.2f} times as many images/s, then limited by {_next_limit(model, enough)}"
+        f"{what} binds, with {now}; `{lines}` is predicted to give {gain:.2f} times as many images/s, then limited by "
+        f"{_LIMITS[_least(model.limits(enough))]}"
     )
     return Verdict(slowest.name, because, change, gain, text, shares)
 
 
-def candidates(model: Model, workers: int | None) -> list[int]:
-    """Numbers of workers worth considering: up to four per processor, and no fewer than now."""
+def candidates(model: Model, workers: Workers, group: int) -> list[tuple[int, ...]]:
+    """What is worth considering: more workers in one group, up to four per processor."""
+    now = (1,) if workers is None else tuple(workers)
     most = max(8, int(4 * model.cpus))
-    return sorted({workers or 1, *(count for count in _ORDERED if (workers or 1) <= count <= most)})
+    counts = sorted({now[group], *(count for count in _ORDERED if now[group] <= count <= most)})
+    return [(*now[:group], count, *now[group + 1 :]) for count in counts]
 
 
-def _consumer(model: Model, workers: int, shares: dict[str, float]) -> Verdict:
+def _binding_group(model: Model, workers: Workers) -> tuple[int, Sequence[StepTime]]:
+    """The group with the fewest workers for its work, and its steps."""
+    if workers is None or not model.groups:
+        return 0, model.steps
+    times = model.group_us()
+    group = max(range(len(times)), key=lambda number: times[number] / workers[number])
+    return group, [model.steps[number] for number in model.groups[group]]
+
+
+def _consumer(model: Model, workers: Sequence[int], shares: dict[str, float], keys: Sequence[str]) -> Verdict:
     """The consumer binds: nothing makes it faster, but fewer workers may serve it as well."""
     wanted = 1e6 / model.step_us
     alone = replace(model, step_us=0.0)
-    enough = next((count for count in range(1, workers) if alone.rate(count) >= wanted * _SPARE), workers)
-    change = {"workers": enough} if enough < workers else {}
-    also = f"; `workers: {enough}` is enough for it and gives the same images/s" if change else ""
+    change = {}
+    also = ""
+    if len(workers) == 1 and keys:
+        enough = next((n for n in range(1, workers[0]) if alone.rate((n,)) >= wanted * _SPARE), workers[0])
+        if enough < workers[0]:
+            change = {keys[0]: enough}
+            also = f"; `{_yaml_line(keys[0], enough)}` is enough for it and gives the same images/s"
     text = f"no setting helps: the consumer binds, it asks for {wanted:.0f} images/s{also}"
     return Verdict("consumer", "consumer", change, 1.0, text, shares)
+
+
+def _yaml_line(key: str, value: object) -> str:
+    """``workers: 2``; for a key such as ``stages.3.cut.workers``, the item of the list."""
+    if key.startswith("stages."):
+        _, number, *rest = key.split(".")
+        return f"- cut: {{workers: {value}}}  # stages[{number}]" if rest == ["cut", "workers"] else f"{key}: {value}"
+    return f"{key}: {value}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _describe(step: StepTime, shares: Mapping[str, float]) -> str:
     how = "waiting" if step.wait_us > step.cpu_us else "computing"
     name = "reading" if step.name == "read" else f"stage {step.name}"
     return f"{name} ({step.total_us / 1e3:.2f} ms per image, {shares[step.name]:.0%} of the work, mostly {how})"
-
-
-def _next_limit(model: Model, workers: int) -> str:
-    return _LIMITS[_least(model.limits(workers))]
 
 
 def _least(limits: Mapping[str, float]) -> str:

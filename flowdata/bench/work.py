@@ -14,7 +14,7 @@ from flowdata.errors import ConfigError
 from flowdata.pipeline import Pipeline
 from flowdata.sample import Sample, SampleKey, Specs
 from flowdata.sources.base import Source
-from flowdata.stages import stage_names
+from flowdata.stages import Cut, as_stage
 from flowdata.stages.decode import (
     ImageDecoder,
     OFRecordBytesDecoder,
@@ -72,12 +72,12 @@ def work_of(pipeline: Pipeline) -> Work:
     Raises:
         ConfigError: something that the peers have no counterpart of; names it.
     """
-    stages = dict(zip(stage_names(tuple(pipeline.stages)), pipeline.stages, strict=True))  # type: ignore[arg-type]
+    stages = [as_stage(each) for each in pipeline.stages if not isinstance(each, Cut)]
     decoder: AnyDecoder | None = None
     resize: Resize | None = None
     normalize: CropMirrorNormalize | None = None
     flips: dict[str, float] = {}
-    for name, stage in stages.items():
+    for name, stage in zip(pipeline.step_names[1:], stages, strict=True):
         fits = False
         if isinstance(stage, (OFRecordRawDecoder, OFRecordBytesDecoder)):
             fits = True

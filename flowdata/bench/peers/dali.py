@@ -22,13 +22,12 @@ def prepare(spec: dict[str, Any]) -> Side:
 
     work = spec["work"]
     version = nvidia.dali.__version__
-    depth = spec.get("prefetch", PREFETCH)
 
     @pipeline_def(  # type: ignore[untyped-decorator]
         batch_size=spec["batch_size"],
         num_threads=spec["workers"],
         device_id=None,
-        prefetch_queue_depth=depth,
+        prefetch_queue_depth=PREFETCH,
         seed=0,
     )
     def pictures() -> tuple[Any, Any]:
@@ -78,7 +77,7 @@ def prepare(spec: dict[str, Any]) -> Side:
         yield batches()
 
     decoder = "decoders.image_random_crop" if work["random_crop"] is not None else "decoders.image"
-    does = (f"DALI {version} on the CPU over the files: {spec['workers']} threads, prefetch_queue_depth {depth}, "
+    does = (f"DALI {version} on the CPU over the files: {spec['workers']} threads, prefetch_queue_depth {PREFETCH}, "
             f"{decoder}, resize (linear, no antialias), crop_mirror_normalize")  # fmt: skip
     return Side(does, start, {"nvidia-dali": version})
 

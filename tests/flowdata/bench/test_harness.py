@@ -16,11 +16,13 @@ import psutil
 import pytest
 
 from flowdata.bench import harness
-from flowdata.bench.environment import environment, usable_cpus
+from flowdata.bench.environment import environment
 from flowdata.bench.harness import SideFailed, SideMissing, SideSpec, Timing, run_rounds, spread, started
 from flowdata.bench.run import Options, bench
 from flowdata.errors import ConfigError
 from flowdata.pipeline import Pipeline
+from flowdata.resources import usable_cpus
+from flowdata.stages import Cut
 from tests.flowdata.bench.pipelines import AskServer, DependsOnProcess, SlowFiles, small
 
 SHORT = Timing(seconds=0.2, batches=2, warmup_batches=6, warmup_s=0.0)
@@ -119,7 +121,7 @@ def test_the_order_alternates_and_disturbed_rounds_are_repeated_so_often(
 
 
 def test_other_processes_are_noticed(ours: Ours) -> None:
-    pids = [os.fork() for _ in range(int(usable_cpus()))]
+    pids = [os.fork() for _ in range(usable_cpus())]
     if 0 in pids:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
@@ -141,6 +143,18 @@ def test_bytes_that_depend_on_the_process_make_the_result_invalid() -> None:
     assert list(result["digests"]) == ["serial", "1", "2"]
 
 
+@pytest.mark.parametrize(
+    "change", [{"workers": "auto"}, {"executor": "thread", "workers": 2}, {"stages": (Cut(1), AskServer(0.0))}]
+)
+def test_every_way_to_run_a_pipeline_can_be_measured(change: dict[str, object]) -> None:
+    pipeline = replace(small(SlowFiles(), AskServer(0.0)), **change)
+    result = bench(pipeline, Options(rounds=1, timing=SHORT, max_repeats=0))
+    assert result["valid"]
+    assert ("as configured" in result["digests"]) is (change.get("executor") != "thread")
+    assert result["skipped"].keys() == {"limit"}
+    assert result["verdict"]["workers"]["busy"] > 0
+
+
 def test_unknown_peers_are_refused() -> None:
     with pytest.raises(ConfigError, match="dali, torch, spdl, got ffcv"):
         bench(small(SlowFiles()), Options(against=("torch", "ffcv")))
@@ -153,6 +167,6 @@ def test_spread() -> None:
 
 def test_the_environment_names_what_figures_depend_on() -> None:
     found = environment()
-    assert found["usable_cpus"] >= 1
+    assert found["usable_cpus"] > 0
     assert found["cpus"] >= found["usable_cpus"]
     assert set(found["packages"]) == {"flowstack", "numpy", "opencv-python-headless"}

@@ -13,12 +13,13 @@ import cloudpickle
 import pytest
 import yaml
 
-from flowdata.bench.environment import usable_cpus
 from flowdata.bench.harness import SideSpec, Timing, run_rounds
 from flowdata.bench.run import Options, bench
 from flowdata.bench.trace import Event
 from flowdata.bench.verdict import Model, StepTime, judge, step_times
 from flowdata.pipeline import Pipeline
+from flowdata.resources import usable_cpus
+from flowdata.stages import Cut
 from tests.flowdata.bench.pipelines import AskServer, SlowFiles, photos, small
 
 SHORT = Timing(seconds=0.6, batches=6, warmup_s=0.2)
@@ -37,14 +38,14 @@ def test_service_times_are_means_and_only_time_given_away_is_waiting() -> None:
         Event(1, 0, False, 0, 1, 0.1, 9e-3, 1e-3),  # pushed off the processor by others for 8 ms
         Event(1, 1, False, 0, 0, 0.2, 2e-3, 2e-3),
     ]
-    read, decode = step_times(events, ["read", "decode", "never reached"])
-    assert (read.cpu_us, read.wait_us, decode.total_us) == pytest.approx((1000, 1000, 2000))
+    read, decode, never = step_times(events, ["read", "decode", "never reached"])
+    assert (read.cpu_us, read.wait_us, decode.total_us, never.total_us) == pytest.approx((1000, 1000, 2000, 0))
 
 
 def test_computing_grows_with_the_workers_up_to_the_processors() -> None:
     model = Model([step("read", 100), step("decode", 900)], cpu_us=1000, cpus=4)
-    assert [model.rate(count) for count in (1, 2, 4, 8)] == pytest.approx([1000, 2000, 4000, 4000])
-    verdict = judge(model, 1)
+    assert [model.rate((count,)) for count in (1, 2, 4, 8)] == pytest.approx([1000, 2000, 4000, 4000])
+    verdict = judge(model, (1,))
     assert (verdict.binding, verdict.because, verdict.change) == ("decode", "workers", {"workers": 4})
     assert verdict.gain == pytest.approx(4.0)
     assert yaml.safe_load(verdict.yaml) == {"workers": 4}
@@ -53,34 +54,47 @@ def test_computing_grows_with_the_workers_up_to_the_processors() -> None:
 def test_where_all_processors_are_busy_no_setting_helps() -> None:
     model = Model([step("read", 100), step("decode", 900)], cpu_us=1000, cpus=4)
     for workers in (4, 6):
-        verdict = judge(model, workers)
+        verdict = judge(model, (workers,))
         assert (verdict.binding, verdict.because, verdict.change, verdict.gain) == ("decode", "cpu", {}, 1.0)
         assert "no setting helps" in verdict.text
 
 
 def test_waiting_wants_more_workers_than_processors() -> None:
-    verdict = judge(Model([step("read", 50, 1950), step("decode", 500)], cpu_us=550, cpus=1), 1)
+    verdict = judge(Model([step("read", 50, 1950), step("decode", 500)], cpu_us=550, cpus=1), (1,))
     assert (verdict.binding, verdict.change) == ("read", {"workers": 6})  # 5 would keep the processor busy at 99.9 %
     assert verdict.gain == pytest.approx((1e6 / 550) / (1e6 / 2500))
 
 
 def test_storage_that_is_shared_gives_no_more_to_more_readers() -> None:
     model = Model([step("read", 50, 1950)], 50, 4, read_rates={1: 500.0, 2: 510.0})
-    verdict = judge(model, 1)
+    verdict = judge(model, (1,))
     assert (verdict.binding, verdict.because, verdict.change) == ("read", "storage", {})
 
 
 def test_a_slow_consumer_is_served_by_fewer_workers() -> None:
     model = Model([step("decode", 500)], cpu_us=500, cpus=4, step_us=1000)
-    verdict = judge(model, 4, blocked=0.7)
+    verdict = judge(model, (4,), blocked=0.7)
     assert (verdict.binding, verdict.change, verdict.gain) == ("consumer", {"workers": 1}, 1.0)
-    assert judge(model, 1, blocked=0.5).change == {}
+    assert judge(model, (1,), blocked=0.5).change == {}
 
 
 def test_the_serial_executor_is_told_of_the_others() -> None:
     verdict = judge(Model([step("decode", 1000)], cpu_us=1000, cpus=2, step_us=500), None)
     assert verdict.change == {"executor": "process", "workers": 2}
     assert verdict.gain == pytest.approx(3.0)  # 1500 us an image before, 500 us after
+
+
+def test_the_group_with_too_few_workers_gets_more() -> None:
+    steps = [step("read", 100), step("decode", 900), step("ask", 10, 1990)]
+    model = Model(steps, cpu_us=1010, cpus=8, groups=[range(0, 1), range(1, 2), range(2, 3)])
+    verdict = judge(model, (1, 2, 1), keys=["workers", "stages.0.cut.workers", "stages.2.cut.workers"])
+    assert (verdict.binding, verdict.change) == (
+        "ask",
+        {"stages.2.cut.workers": 6},
+    )  # 500/s then; decoding gives 2222/s
+    assert verdict.gain == pytest.approx((2e6 / 900) / 500)
+    assert yaml.safe_load(verdict.yaml) == [{"cut": {"workers": 6}}]
+    assert judge(model, (1, 2, 6), keys=["workers", "a", "b"]).binding == "decode"
 
 
 # -- measured ----------------------------------------------------------------------------------------------------------
@@ -153,6 +167,16 @@ def test_a_slow_stage(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_group_with_too_few_workers(tmp_path: Path) -> None:
+    pipeline = small(SlowFiles(), Cut(1), AskServer(0.005))
+    verdict = judged(pipeline)["verdict"]
+    [(key, workers)] = verdict["change"].items()
+    assert (verdict["binding"], key) == ("ask_server", "stages.0.cut.workers")
+    change = {"stages": (Cut(workers), AskServer(0.005))}
+    assert measured_gain(pipeline, change, tmp_path) == pytest.approx(verdict["gain"], rel=0.2)
+
+
+@pytest.mark.slow
 def test_a_slow_consumer(tmp_path: Path) -> None:
     timing = replace(SHORT, step_s=0.05)
     pipeline = small(SlowFiles(), AskServer(0.001), workers=3)
@@ -164,7 +188,7 @@ def test_a_slow_consumer(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_decoding_on_all_processors(tmp_path: Path) -> None:
-    result = judged(photos(tmp_path / "photos", workers=int(usable_cpus())))
+    result = judged(photos(tmp_path / "photos", workers=usable_cpus()))
     verdict = result["verdict"]
     assert (verdict["binding"], verdict["because"]) == ("ofrecord_image_decoder_random_crop", "cpu")
     assert verdict["change"] == {}
