@@ -20,10 +20,9 @@ from typing import Any
 
 import psutil
 
-from flowdata.bench.environment import cpu_capacity
 from flowdata.errors import DataError
 
-MAX_OTHER_CPU = 0.05  # share of the usable processors that others may have in a round that counts
+MAX_OTHER_CPU = 0.05  # share of the machine that other processes may have in a round that counts
 _PACKAGE = Path(__file__).resolve().parents[1]
 _END_S = 10.0  # a side's time to end once its input has ended
 
@@ -63,7 +62,7 @@ class Measurement:
         pss_mib: Memory of all of them, shared pages counted once (PSS); None where the system does not tell.
         first_batch_s: From opening the loader to the first batch, libraries loaded.
         wait_share: Part of the time that the consumer waited for a batch.
-        others_cpu: Share of the usable processors that processes of nobody's side had meanwhile.
+        others_cpu: Share of the machine's processors that processes of nobody's side had meanwhile.
         workers: What the side's workers did, where it says so: shares of their time that they were ``busy``, waited for
             something to do (``input``) and for the consumer (``output``), and time per sample.
     """
@@ -135,7 +134,7 @@ class Runner:
             self.ready: dict[str, Any] = self._answer("ready")
             self.steady: dict[str, Any] = self._answer("steady")
         except BaseException:
-            self.close()
+            self.close(grace_s=0.0)
             raise
 
     def _answer(self, kind: str) -> dict[str, Any]:
@@ -170,18 +169,18 @@ class Runner:
             _pss_mib(self._process.pid),
             self.steady["first_batch_s"],
             measured["waited_s"] / measured["seconds"],
-            max(0.0, others) / (seconds * cpu_capacity()),
+            max(0.0, others) / (seconds * (os.cpu_count() or 1)),
             measured["workers"],
         )
 
-    def close(self) -> None:
-        """Let it end, and end what is left of it."""
+    def close(self, grace_s: float = _END_S) -> None:
+        """Let it end, and after so many seconds end what is left of it."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_S)
+            self._process.wait(grace_s)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -195,8 +194,10 @@ def started(side: SideSpec, timing: Timing, **extra: Any) -> Iterator[Runner]:
     runner = Runner(side, timing, extra)
     try:
         yield runner
-    finally:
-        runner.close()
+    except BaseException:
+        runner.close(grace_s=0.0)
+        raise
+    runner.close()
 
 
 # -- the machine -----------------------------------------------------------------------------------------------------

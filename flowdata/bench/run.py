@@ -220,6 +220,8 @@ class _Bench:
         cut = pipeline.executor == "process" and len(pipeline.groups) > 1
         groups = tuple(group.steps for group in pipeline.groups) if cut else ()
         model = Model(steps, 1e3 * figures["cpu_ms_per_image"], cpu_capacity(), step_us, groups=groups)
+        per_message = min(pipeline.samples_per_message, pipeline.batch_size)
+        model = replace(model, ahead=pipeline.prefetch_batches * pipeline.batch_size, per_message=per_message)
         counts: tuple[int, ...] | None = (self._count,)
         if pipeline.executor == "serial":
             counts = None

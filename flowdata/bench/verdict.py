@@ -76,6 +76,8 @@ class Model:
         step_us: Time per image that the consumer works on its own, a batch's divided by its images.
         read_rates: Records per second that the source gives to 1, 2, 4, … readers; empty where reads do not wait.
         groups: Positions of the steps that the same workers do; one group unless stages are cut.
+        ahead: Samples that may be prepared ahead: more workers than messages of them have nothing to do.
+        per_message: Samples in a message.
     """
 
     steps: Sequence[StepTime]
@@ -84,6 +86,13 @@ class Model:
     step_us: float = 0.0
     read_rates: Mapping[int, float] = field(default_factory=dict)
     groups: Sequence[range] = ()
+    ahead: int = 1 << 30
+    per_message: int = 1
+
+    @property
+    def messages(self) -> int:
+        """Messages that may be under way at a time."""
+        return max(1, self.ahead // self.per_message)
 
     @property
     def around_us(self) -> float:
@@ -105,7 +114,8 @@ class Model:
         """What each resource would allow alone, images per second."""
         if workers is None:
             return {"workers": 1e6 / (self.worker_us + self.step_us)}
-        limits = {"workers": min(1e6 * n / us for n, us in zip(workers, self.group_us(), strict=True))}
+        busy = [min(count, self.messages) for count in workers]
+        limits = {"workers": min(1e6 * n / us for n, us in zip(busy, self.group_us(), strict=True))}
         if self.cpu_us > 0:
             limits["cpu"] = 1e6 * self.cpus / self.cpu_us
         if self.step_us > 0:
@@ -127,7 +137,8 @@ class Verdict:
 
     Args:
         binding: The step that binds (``read`` or a stage's name), or ``consumer``.
-        because: ``workers`` are too few, ``cpu``: all processors are busy, ``storage`` gives no more, or ``consumer``.
+        because: ``workers`` are too few, ``messages`` are fewer than workers, all processors are busy (``cpu``),
+            ``storage`` gives no more, or ``consumer``.
         change: Settings that would help, as overrides of the pipeline's file; empty where nothing does.
         gain: Predicted images per second with them, divided by those without.
         text: All of it in a sentence or two.
@@ -162,6 +173,8 @@ def judge(model: Model, workers: Workers, blocked: float = 0.0, keys: Sequence[s
     if model.step_us and workers is not None and (because == "consumer" or blocked > _BLOCKED):
         return _consumer(model, workers, shares, keys)
     group, steps = _binding_group(model, workers)
+    if because == "workers" and workers is not None and workers[group] > model.messages:
+        return _starved(model, workers, group, shares)
     choices = candidates(model, workers, group)
     best = max(model.rate(each) for each in choices)
     enough = next(each for each in choices if model.rate(each) >= NEARLY * best)
@@ -196,7 +209,7 @@ def judge(model: Model, workers: Workers, blocked: float = 0.0, keys: Sequence[s
 def candidates(model: Model, workers: Workers, group: int) -> list[tuple[int, ...]]:
     """What is worth considering: more workers in one group, up to four per processor."""
     now = (1,) if workers is None else tuple(workers)
-    most = max(8, int(4 * model.cpus))
+    most = min(max(8, int(4 * model.cpus)), max(model.messages, now[group]))
     counts = sorted({now[group], *(count for count in _ORDERED if now[group] <= count <= most)})
     return [(*now[:group], count, *now[group + 1 :]) for count in counts]
 
@@ -208,6 +221,20 @@ def _binding_group(model: Model, workers: Workers) -> tuple[int, Sequence[StepTi
     times = model.group_us()
     group = max(range(len(times)), key=lambda number: times[number] / workers[number])
     return group, [model.steps[number] for number in model.groups[group]]
+
+
+def _starved(model: Model, workers: Sequence[int], group: int, shares: dict[str, float]) -> Verdict:
+    """There are more workers than messages, so some never have anything to do."""
+    size = max(1, model.ahead // (2 * workers[group]))
+    change = {"samples_per_message": size}
+    gain = replace(model, per_message=size).rate(workers) / model.rate(workers)
+    step = max(_binding_group(model, workers)[1], key=lambda each: each.total_us)
+    line = _yaml_line("samples_per_message", size)
+    text = (
+        f"{workers[group]} workers share {_count(model.messages, 'message')} of {_count(model.per_message, 'sample')}: "
+        f"some have nothing to do; `{line}` is predicted to give {gain:.2f} times as many images/s"
+    )
+    return Verdict(step.name, "messages", change, gain, text, shares)
 
 
 def _consumer(model: Model, workers: Sequence[int], shares: dict[str, float], keys: Sequence[str]) -> Verdict:

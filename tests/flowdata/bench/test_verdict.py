@@ -97,6 +97,14 @@ def test_the_group_with_too_few_workers_gets_more() -> None:
     assert judge(model, (1, 2, 6), keys=["workers", "a", "b"]).binding == "decode"
 
 
+def test_more_workers_than_messages() -> None:
+    model = Model([step("ask", 10, 990)], cpu_us=10, cpus=8, ahead=64, per_message=16)
+    assert model.rate((8,)) == pytest.approx(4000)  # four messages of 16
+    verdict = judge(model, (8,))
+    assert (verdict.because, verdict.change, verdict.gain) == ("messages", {"samples_per_message": 4}, 2.0)
+    assert judge(model, (1,)).change == {"workers": 4}  # more would have nothing to do
+
+
 # -- measured ----------------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +182,14 @@ def test_a_group_with_too_few_workers(tmp_path: Path) -> None:
     assert (verdict["binding"], key) == ("ask_server", "stages.0.cut.workers")
     change = {"stages": (Cut(workers), AskServer(0.005))}
     assert measured_gain(pipeline, change, tmp_path) == pytest.approx(verdict["gain"], rel=0.2)
+
+
+@pytest.mark.slow
+def test_messages_that_are_too_large(tmp_path: Path) -> None:
+    pipeline = replace(small(SlowFiles(), AskServer(0.005), workers=6), prefetch_batches=2, samples_per_message=16)
+    verdict = judged(pipeline)["verdict"]
+    assert (verdict["because"], verdict["change"]) == ("messages", {"samples_per_message": 2})
+    assert measured_gain(pipeline, change_of(verdict), tmp_path) == pytest.approx(verdict["gain"], rel=0.2)
 
 
 @pytest.mark.slow
