@@ -121,13 +121,16 @@ class Runner:
         # The interpreter may be of another environment: of ours it sees this package and nothing beside it.
         (folder / "path").mkdir()
         (folder / "path" / "flowdata").symlink_to(_PACKAGE, target_is_directory=True)
+        path = [str(folder / "path")]
+        if side.python == sys.executable and "PYTHONPATH" in os.environ:
+            path.append(os.environ["PYTHONPATH"])
         self._errors = (folder / "stderr").open("w+b")
         self._process = subprocess.Popen(
             [side.python, "-P", "-m", side.module, str(spec)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": str(folder / "path")},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
             process_group=0,  # it is ended with everything that it started
         )
         try:

@@ -19,7 +19,7 @@ from flowdata.bench.environment import cpu_capacity, environment
 from flowdata.bench.harness import MAX_OTHER_CPU, Rounds, SideSpec, Timing, run_rounds, started
 from flowdata.bench.trace import read_events, traced, write_trace
 from flowdata.bench.verdict import Model, StepTime, judge, step_times
-from flowdata.bench.work import Work, as_plain, encoded_files, first_records, work_of, write_files
+from flowdata.bench.work import Work, as_plain, first_records, work_of, write_files
 from flowdata.errors import ConfigError
 from flowdata.executors.budget import most_workers
 from flowdata.pipeline import Pipeline
@@ -29,7 +29,7 @@ from flowdata.stages import Cut
 SCHEMA = 1
 OURS, LIMIT = "flowdata", "limit"
 PEERS = ("dali", "torch", "spdl")
-RECORDS_WITH_PEERS = 2000  # the peers read files of their own, which have to be written first
+MOST_FILES = 2000  # peers and limit read files of their own, which have to be written first
 _DIGEST_IMAGES = 256
 _READERS = (1, 2, 4, 8)
 _FIGURES = ("images_per_second", "cpu_ms_per_image", "pss_mib", "first_batch_s", "wait_share")
@@ -72,7 +72,7 @@ def bench(pipeline: Pipeline, options: Options, say: Callable[[str], None] = lam
     """
     if unknown := [name for name in options.against if name not in PEERS]:
         raise ConfigError(f"bench: expected peers among {', '.join(PEERS)}, got {', '.join(unknown)}")
-    records = options.records or (RECORDS_WITH_PEERS if options.against else None)
+    records = options.records or (MOST_FILES if options.against else None)
     with tempfile.TemporaryDirectory(prefix="flowdata-bench-") as folder:
         pipeline.source.open()
         try:
@@ -89,6 +89,7 @@ class _Bench:
         self._count = most_workers(pipeline)
         self._uncut = replace(pipeline, stages=[each for each in pipeline.stages if not isinstance(each, Cut)])
         self._sides = 0
+        self._files: list[str] = []
 
     def run(self) -> dict[str, Any]:
         skipped: dict[str, str] = {}
@@ -101,7 +102,12 @@ class _Bench:
             sides, self._options.rounds, self._timing, max_repeats=repeats, needed=(OURS,), say=self._say
         )
         skipped |= rounds.dropped
-        names = [side.name for side in sides if side.name not in rounds.dropped]
+        names = [side.name for side in sides if side.name not in skipped]
+        for name in names[1:]:
+            ours, its = ((rounds.about[each]["dtype"], rounds.about[each]["shape"][1:]) for each in (OURS, name))
+            if its != ours:
+                skipped[name] = f"its samples are {its[0]} {its[1]}, ours {ours[0]} {ours[1]}: not the same work"
+        names = [name for name in names if name not in skipped]
         checks = self._worker_counts()
         steps, verdict = self._judge(rounds)
         result = {
@@ -151,10 +157,11 @@ class _Bench:
             return []
         files = self._folder / "files"
         files.mkdir()
+        self._files = write_files(self._pipeline, files, self._options.records or MOST_FILES)
         workers = self._count if self._pipeline.executor != "serial" else 1
         spec = {
             "work": as_plain(work),
-            "files": write_files(self._pipeline, files),
+            "files": self._files,
             "workers": workers,
             "batch_size": self._pipeline.batch_size,
         }
@@ -279,8 +286,8 @@ class _Bench:
             "prefetch_batches": pipeline.prefetch_batches,
             "samples_per_message": pipeline.samples_per_message,
         }
-        if work is not None:
-            about["mean_bytes"] = statistics.fmean(len(each) for each in encoded_files(pipeline))
+        if self._files:
+            about["mean_bytes"] = statistics.fmean(os.path.getsize(each) for each in self._files)
         return about
 
     def _side(self, name: str, rounds: Rounds) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from flowdata.errors import ConfigError
+from flowdata.errors import ConfigError, RecordError
 from flowdata.pipeline import Pipeline
 from flowdata.sample import Sample, SampleKey, Specs
 from flowdata.sources.base import Source
@@ -153,31 +154,40 @@ def first_records(pipeline: Pipeline, count: int | None) -> Pipeline:
 
 
 def encoded_files(pipeline: Pipeline) -> Iterator[bytes]:
-    """The picture files in the records, in order.
+    """The picture files in the records, in order; bad records are left out where the pipeline does not end at them.
 
     Raises:
-        RecordError: a record is bad.
+        RecordError: a record is bad, with ``on_error: raise``.
         ConfigError: the pipeline has no picture decoder.
     """
     decoder = next((stage for stage in pipeline.stages if isinstance(stage, AnyDecoder)), None)
     if decoder is None:
         raise ConfigError("the pipeline decodes no pictures")
     for index in range(len(pipeline.source)):
-        sample = pipeline.source.read(SampleKey(0, index))
-        if isinstance(decoder, ImageDecoder):
-            yield bytes(memoryview(sample[decoder.encoded]))
-        else:
-            yield single_bytes(sample, decoder.record, decoder.feature)
+        try:
+            sample = pipeline.source.read(SampleKey(0, index))
+            if isinstance(decoder, ImageDecoder):
+                yield bytes(memoryview(sample[decoder.encoded]))
+            else:
+                yield single_bytes(sample, decoder.record, decoder.feature)
+        except RecordError:
+            if pipeline.on_error == "raise":
+                raise
 
 
-def write_files(pipeline: Pipeline, folder: Path) -> list[str]:
-    """The records' pictures as files of their own, for the peers; warm in the page cache afterwards.
+def write_files(pipeline: Pipeline, folder: Path, most: int) -> list[str]:
+    """The first records' pictures as files of their own, for the peers; warm in the page cache afterwards.
+
+    Args:
+        pipeline: Whose records.
+        folder: Where the files go.
+        most: Number of files.
 
     Returns:
         Their paths, in the order of the records.
     """
     paths = []
-    for index, data in enumerate(encoded_files(pipeline)):
+    for index, data in enumerate(itertools.islice(encoded_files(pipeline), most)):
         path = folder / f"{index:08d}.jpg"
         path.write_bytes(data)
         paths.append(os.fspath(path))

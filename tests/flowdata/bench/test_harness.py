@@ -144,13 +144,19 @@ def test_bytes_that_depend_on_the_process_make_the_result_invalid() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"workers": "auto"}, {"executor": "thread", "workers": 2}, {"stages": (Cut(1), AskServer(0.0))}]
+    "change",
+    [
+        {"workers": "auto"},
+        {"executor": "serial"},
+        {"executor": "thread", "workers": 2},
+        {"stages": (Cut(1), AskServer(0.0))},
+    ],
 )
 def test_every_way_to_run_a_pipeline_can_be_measured(change: dict[str, object]) -> None:
     pipeline = replace(small(SlowFiles(), AskServer(0.0)), **change)
     result = bench(pipeline, Options(rounds=1, timing=SHORT, max_repeats=0))
     assert result["valid"]
-    assert ("as configured" in result["digests"]) is (change.get("executor") != "thread")
+    assert ("as configured" in result["digests"]) is ("executor" not in change)
     assert result["skipped"].keys() == {"limit"}
     assert result["verdict"]["workers"]["busy"] > 0
 

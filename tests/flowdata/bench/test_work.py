@@ -87,9 +87,9 @@ def test_what_the_peers_cannot_do_is_named(train: Pipeline, stages: tuple[object
 
 
 def test_files_are_the_encoded_records_in_order(train: Pipeline, tmp_path: Path) -> None:
-    paths = write_files(train, tmp_path)
+    paths = write_files(train, tmp_path, 12)
     written = [Path(path).read_bytes() for path in paths]
-    assert written == [train.source.read(SampleKey(0, index))["record"]["encoded"].values[0] for index in range(20)]
+    assert written == [train.source.read(SampleKey(0, index))["record"]["encoded"].values[0] for index in range(12)]
 
 
 def test_the_first_records_are_a_data_set(train: Pipeline) -> None:
