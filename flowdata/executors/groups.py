@@ -21,7 +21,7 @@ from itertools import pairwise
 from typing import Any
 
 from flowdata.errors import DataError, StageError
-from flowdata.executors.drawers import DRAWER_BYTES, get, put
+from flowdata.executors.drawers import DRAWER_BYTES, Scratch, get, put
 from flowdata.executors.rows import stand_in, store
 from flowdata.executors.slots import SlotMemory
 from flowdata.executors.stats import ConsumerClock, Meter, StepTimes, now_ns
@@ -70,15 +70,16 @@ class _Cabinet:
     def __init__(self, memory: SlotMemory, descriptor: int, cut: int) -> None:
         self._tickets, self._descriptor, self._cut = memory.drawer_tickets(cut), descriptor, cut
         self._first = memory.layout.drawer_number(cut)
+        self._scratch = Scratch()
 
     def _offset(self, drawer: int) -> int:
         return (self._first + drawer) * DRAWER_BYTES
 
     def take(self, ticket: int) -> list[_Outcome] | None:
-        """What lies there for a task; None if the task was given up."""
+        """What lies there for a task, valid until the next one is taken; None if the task was given up."""
         for drawer, each in enumerate(self._tickets):
             if each == ticket:
-                outcomes: list[_Outcome] = get(self._descriptor, self._offset(drawer))
+                outcomes: list[_Outcome] = get(self._descriptor, self._offset(drawer), self._scratch)
                 return outcomes
         return None
 
@@ -118,15 +119,14 @@ class GroupWorker:
         self._group = pipeline.groups[assignment.group]
         self._last = assignment.forward is None
         self._memory = memory = SlotMemory(assignment.memory, assignment.layout)
-        before = [] if assignment.group == 0 else [_Cabinet(memory, assignment.memory, assignment.group - 1)]
-        after = [] if self._last else [_Cabinet(memory, assignment.memory, assignment.group)]
-        self._before = before[0] if before else None
-        self._after = after[0] if after else None
+        group, descriptor = assignment.group, assignment.memory
+        self._before = None if group == 0 else _Cabinet(memory, descriptor, group - 1)
+        self._after = None if self._last else _Cabinet(memory, descriptor, group)
         self._specs: Specs = pipeline.output_specs()
         self._meter = Meter(
             memory.counters(assignment.number),
             len(pipeline.step_names),
-            ConsumerClock(memory.consumer_words) if assignment.group == 0 else None,
+            ConsumerClock(memory.consumer_words) if group == 0 else None,
         )
 
     def run(self) -> None:
@@ -155,6 +155,7 @@ class GroupWorker:
         if self._before is not None:
             before = self._before.take(ticket)
         if before is None:
+            assert self._memory.ticket(slot, first) != ticket, "only what was given up has no drawer"
             return None
         epoch, *indices = self._memory.header(slot)[: 1 + first + count].tolist()
         arrays = dict(self._memory.arrays(self._memory.slot_bytes(slot), self._memory.layout.rows))

@@ -382,16 +382,15 @@ class _Prefetcher:
             self._send_again(ticket)
 
     def _send_again(self, ticket: int) -> None:
-        """Give a task that was lost to another worker, under a new ticket."""
+        """Give a task that was lost to another worker, under a new ticket, unless it was answered before."""
+        if (task := self._tasks.get(ticket)) is not None:
+            if task.batch.wanted:
+                del self._tasks[ticket]
+                self.crew.send([self._new_task(task)])
+            else:
+                self._finish(ticket)
+                self._recycle(task.batch)
         self.crew.memory.free_drawers(ticket)
-        if (task := self._tasks.get(ticket)) is None:
-            return  # it was answered before
-        if not task.batch.wanted:
-            self._finish(ticket)
-            self._recycle(task.batch)
-            return
-        del self._tasks[ticket]
-        self.crew.send([self._new_task(task)])
 
     def _new_task(self, task: _Task) -> bytes:
         assert task.batch.slot is not None, "a task is for a batch in a slot"

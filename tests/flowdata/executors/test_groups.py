@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from flowdata.errors import ConfigError, StageError, WorkerError
-from flowdata.executors.drawers import get, put
+from flowdata.executors.drawers import Scratch, get, put
 from flowdata.executors.platform import unnamed_memory
 from flowdata.loader import Loader
 from flowdata.pipeline import Pipeline
@@ -331,14 +331,14 @@ def test_arguments():
 
 
 def test_drawers_hold_anything():
-    descriptor = unnamed_memory(0)
+    descriptor, scratch = unnamed_memory(0), Scratch()
     try:
         for value in ([], {"a": np.arange(5)}, [np.zeros((0, 3)), np.float32(2), b"x" * 100_000], list(range(3000)),
                       [np.full(3, number) for number in range(10_000)]):  # fmt: skip
             for offset in (0, 1 << 34):
                 assert put(descriptor, offset, value) > 0
-                found = get(descriptor, offset)
-                np.testing.assert_equal(found, value)
+                np.testing.assert_equal(get(descriptor, offset), value)
+                np.testing.assert_equal(get(descriptor, offset, scratch), value)
         got = get(descriptor, 0)
         got[0][...] = 7
         assert got[0].flags.writeable
