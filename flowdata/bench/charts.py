@@ -115,12 +115,12 @@ def waterfall(steps: Sequence[Mapping[str, Any]], hand_over_us: float, limit_ms:
     return _svg(bottom + 36, "Where the time for an image goes", parts)
 
 
-def scaling(points: Sequence[Mapping[str, Any]], cpus: float, limit: float | None) -> str:
-    """Images per second over the number of workers, beside what proportional growth would give."""
+def scaling(points: Sequence[Mapping[str, Any]], cpu_rate: float, limit: float | None) -> str:
+    """Images per second over the number of workers, beside proportional growth up to what the processors allow."""
     left, right, top, bottom = 70.0, WIDTH - 90.0, 16.0, 270.0
     most_workers = max(each["workers"] for each in points)
     one = points[0]["images_per_second"] / points[0]["workers"]
-    most = max(max(each["images_per_second"] for each in points), limit or 0.0, one * min(most_workers, cpus)) * 1.1
+    most = max(max(each["images_per_second"] for each in points), limit or 0.0, min(one * most_workers, cpu_rate)) * 1.1
 
     def at(workers: float, rate: float) -> tuple[float, float]:
         return left + workers / most_workers * (right - left), bottom - rate / most * (bottom - top)
@@ -133,7 +133,7 @@ def scaling(points: Sequence[Mapping[str, Any]], cpus: float, limit: float | Non
         x, _ = at(each["workers"], 0)
         parts.append(_text(x, bottom + 18, str(each["workers"]), "small", "middle"))
     parts += [_text(right, bottom + 36, "workers", "small", "end"), _text(left, 10, "images/s", "small", "end")]
-    knee = min(most_workers, cpus)
+    knee = min(most_workers, cpu_rate / one)
     ideal = [at(0, 0), at(knee, one * knee), at(most_workers, one * knee)]
     parts.append(f'<polyline points="{_points(ideal)}" class="ideal"/>')
     x, y = ideal[-1]
@@ -148,7 +148,7 @@ def scaling(points: Sequence[Mapping[str, Any]], cpus: float, limit: float | Non
             f"{each['workers']} workers: {each['images_per_second']:.0f} images/s, efficiency {each['efficiency']:.0%}"
         )
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="ours"><title>{escape(hint)}</title></circle>')
-        parts.append(_text(x - 8, y + 22, f"{each['images_per_second']:.0f}", "value", "end"))
+        parts.append(_text(x + 7, y + 18, f"{each['images_per_second']:.0f}", "value"))
     return _svg(bottom + 42, "Images per second over the number of workers", parts)
 
 

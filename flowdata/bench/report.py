@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -96,7 +98,8 @@ def _chips(result: Mapping[str, Any]) -> str:
 
 def _verdict(result: Mapping[str, Any]) -> str:
     verdict = result["verdict"]
-    parts = [f"<p>{_text(verdict['text'])}.</p>"]
+    text = re.sub("`(.*?)`", r"<code>\1</code>", _text(verdict["text"]))
+    parts = [f"<p>{text}.</p>"]
     if verdict["yaml"]:
         parts.append(f"<pre>{_text(verdict['yaml'])}</pre>")
     if verdict["gain"] > 1:
@@ -163,10 +166,12 @@ def _scaling(result: Mapping[str, Any]) -> str:
         for each in points
     ]
     usable = result["environment"]["usable_cpus"]
+    cpu_us = result["verdict"]["cpu_us_per_image"]
+    cpu_rate = 1e6 * usable / cpu_us if cpu_us else math.inf
     return _section(
         "Workers",
-        f'<p class="note">{usable:g} processors may be used.</p>',
-        charts.scaling(points, usable, limit["images_per_second"]["median"] if limit else None),
+        f'<p class="note">{usable:g} processors may be used{f"; they allow {cpu_rate:.0f} images/s" if cpu_us else ""}.</p>',
+        charts.scaling(points, cpu_rate, limit["images_per_second"]["median"] if limit else None),
         _table(["workers", "images/s", "efficiency", "CPU of other processes"], rows),
     )
 
