@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 WIDTH = 760
-_LABEL = 262  # room for names on the left
+_LABEL = 272  # room for names on the left
 _ROW = 34
 
 

@@ -168,9 +168,10 @@ def _scaling(result: Mapping[str, Any]) -> str:
     usable = result["environment"]["usable_cpus"]
     cpu_us = result["verdict"]["cpu_us_per_image"]
     cpu_rate = 1e6 * usable / cpu_us if cpu_us else math.inf
+    allow = f"; they allow {cpu_rate:.0f} images/s" if cpu_us else ""
     return _section(
         "Workers",
-        f'<p class="note">{usable:g} processors may be used{f"; they allow {cpu_rate:.0f} images/s" if cpu_us else ""}.</p>',
+        f'<p class="note">{usable:g} processors may be used{allow}.</p>',
         charts.scaling(points, cpu_rate, limit["images_per_second"]["median"] if limit else None),
         _table(["workers", "images/s", "efficiency", "CPU of other processes"], rows),
     )

@@ -147,6 +147,15 @@ def test_an_invalid_or_disturbed_result_says_so(result: dict[str, Any]) -> None:
         assert "1 of 1 rounds" in text
 
 
+def test_an_invalid_result_ends_with_1_and_is_written_all_the_same(
+    ran: tuple[Path, int], result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changed = json.loads(json.dumps(result)) | {"valid": False}
+    monkeypatch.setattr("flowdata.bench.run.bench", lambda *arguments: changed)
+    assert main(["bench", str(ran[0].parent / "config.yaml"), "--json", str(tmp_path / "result.json")]) == 1
+    assert json.loads((tmp_path / "result.json").read_text())["valid"] is False
+
+
 def test_the_trace_has_steps_inside_samples(ran: tuple[Path, int], result: dict[str, Any]) -> None:
     with gzip.open(ran[0] / "trace.json.gz", "rt") as file:
         events = json.load(file)["traceEvents"]
