@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from flowdata.bench import command as bench
 from flowdata.command_line import (
     add_allow_imports,
     add_command,
@@ -219,6 +220,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--out", type=Path, default=None, metavar="PNG", help="draw the worst samples into this file")
     add_allow_imports(compare)
+
+    measure = add_command(
+        commands, "bench", bench.run, "measure a pipeline, its peers and its limit, and say what binds"
+    )
+    bench.add_arguments(measure, int_from(1))
 
     start = add_command(commands, "quickstart", _quickstart, "train a small network on handwritten digits on two ranks")
     start.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="more settings for the recipe")
