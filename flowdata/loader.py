@@ -72,7 +72,8 @@ class Loader:
         self.stats = LoaderStats()
         self._position = Position()
         self._closed = False
-        specs = pipeline.output_specs()
+        pipeline.output_specs()  # do all stages fit together?
+        specs = pipeline.sample_specs()
         pipeline.source.open()
         self._steps = pipeline.steps_per_epoch()
         if self._steps == 0:
@@ -117,7 +118,7 @@ class Loader:
             if self._closed:
                 raise DataError("Loader: it was closed; ask the pipeline for a new one")
             self._executor.seek(self._position)  # it may be elsewhere after an exception, such as Ctrl-C's
-            batch = self._executor.take()
+            batch = self.pipeline.collated(self._executor.take())
             step = self._position.step + 1
             self._position = Position(epoch + 1, 0) if step == self._steps else Position(epoch, step)
             self.stats.batches += 1

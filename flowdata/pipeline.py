@@ -17,12 +17,12 @@ import numpy as np
 
 from flowdata.errors import ConfigError, DataError, StageError
 from flowdata.failures import OnError
-from flowdata.sample import Array, Sample, SampleKey, Specs
+from flowdata.sample import Array, Batch, Sample, SampleKey, Specs
 from flowdata.seeding import NO_STREAM, sample_rng
 from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
 from flowdata.sources.order import Indices, Order, Sequential
-from flowdata.stages import Stage, StageFunction, as_stage, describe, stage_names
+from flowdata.stages import BatchStage, Stage, StageFunction, as_stage, describe, stage_names
 
 if TYPE_CHECKING:
     from flowdata.loader import Loader
@@ -37,6 +37,7 @@ class Pipeline:
     Args:
         source: Where the records come from.
         stages: Stages, or callables ``(sample, rng) -> sample``, applied in this order.
+        collate: Batch stages, applied in this order to what a rank gets of a batch, when it is delivered.
         batch_size: Samples in a *global* batch, over all ranks.
         order: Order of the records within an epoch.
         seed: Seed of order and augmentation, 0 or more.
@@ -66,6 +67,7 @@ class Pipeline:
     stages: Sequence[Stage | StageFunction] = ()
     _: KW_ONLY
     batch_size: int
+    collate: Sequence[BatchStage] = ()
     order: Order = field(default_factory=Sequential)
     seed: int = 0
     last_batch: LastBatch = "keep"
@@ -82,6 +84,10 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(as_stage(each) for each in self.stages))
+        object.__setattr__(self, "collate", tuple(self.collate))
+        for each in self.collate:
+            if not isinstance(each, BatchStage):
+                raise ConfigError(f"pipeline: expected batch stages in collate, got {each!r}")
         for name, least in {
             "batch_size": 1, "seed": 0, "workers": 1, "prefetch_batches": 1, "samples_per_message": 1,
             "max_worker_restarts": 0,
@@ -113,11 +119,7 @@ class Pipeline:
     def _specs(self) -> Specs:
         specs = self.source.output_spec()
         for name, each in self._named_stages:
-            try:
-                specs = each.output_spec(specs)
-            except KeyError as error:
-                raise ConfigError(f"{name}: needs the value {error}, which no earlier stage produces; "
-                                  f"there is {', '.join(specs) or 'nothing'}") from None  # fmt: skip
+            specs = _output_spec(name, each, specs)
         arrays = {name: spec for name, spec in specs.items() if not spec.dtype.hasobject}
         if self.outputs is None:
             return arrays
@@ -128,9 +130,38 @@ class Pipeline:
                               f"there is {', '.join(arrays) or 'nothing yet: add a decoder stage'}")  # fmt: skip
         return {name: arrays[name] for name in self.outputs}
 
-    def output_specs(self) -> Specs:
-        """Name to spec of every value in a batch, without the batch axis."""
+    @cached_property
+    def _collate_specs(self) -> tuple[Specs, ...]:
+        """The specs before each batch stage, and after the last."""
+        found = [self._specs]
+        for name, each in zip(stage_names(tuple(self.collate)), self.collate, strict=True):
+            found.append(_output_spec(name, each, found[-1]))
+        return tuple(found)
+
+    def sample_specs(self) -> Specs:
+        """Name to spec of every value of a sample that becomes part of a batch: what executors put together."""
         return dict(self._specs)
+
+    def output_specs(self) -> Specs:
+        """Name to spec of every value in a delivered batch, without the batch axis.
+
+        A value whose shape is not fixed is a list of arrays, unless a batch stage has made one array of them.
+        """
+        return dict(self._collate_specs[-1])
+
+    def collated(self, batch: Batch) -> Batch:
+        """Take a batch of samples through the batch stages.
+
+        Raises:
+            StageError: a batch stage raised; the message names it.
+        """
+        names = stage_names(tuple(self.collate))
+        for name, each, specs in zip(names, self.collate, self._collate_specs, strict=False):
+            try:
+                batch = each(batch, specs)
+            except Exception as error:
+                raise _stage_error(name, f"batch {batch.step} of epoch {batch.epoch}", error) from error
+        return batch
 
     def process(self, key: SampleKey, rows: Mapping[str, Array] | None = None) -> Sample:
         """Read one record and take it through all stages: the definition of what a sample is.
@@ -150,11 +181,7 @@ class Pipeline:
                 draws = getattr(each, "draws", True)  # a random stream costs more than some stages
                 sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
             except Exception as error:
-                kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
-                wrapped = StageError(f"stage {name}, record {key.index} ({sample.origin}): {kind}{error}")
-                wrapped.stage = name
-                wrapped.summary_only = getattr(error, "summary_only", False)
-                raise wrapped from error
+                raise _stage_error(name, f"record {key.index} ({sample.origin})", error) from error
         return sample.select(tuple(self._specs))
 
     # -- which samples a batch holds ---------------------------------------------------------------------------------
@@ -192,6 +219,7 @@ class Pipeline:
             self.batch_size,
             self.last_batch,
             self.outputs,
+            [describe(each) for each in self.collate],
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -204,3 +232,20 @@ class Pipeline:
         from flowdata.loader import Loader
 
         return Loader(self, shard or ShardSpec())
+
+
+def _output_spec(name: str, stage: Stage | BatchStage, specs: Specs) -> Specs:
+    try:
+        return stage.output_spec(specs)
+    except KeyError as error:
+        raise ConfigError(f"{name}: needs the value {error}, which no earlier stage produces; "
+                          f"there is {', '.join(specs) or 'nothing'}") from None  # fmt: skip
+
+
+def _stage_error(name: str, what: str, error: Exception) -> StageError:
+    """What escaped from a stage, with where it happened."""
+    kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
+    wrapped = StageError(f"stage {name}, {what}: {kind}{error}")
+    wrapped.stage = name
+    wrapped.summary_only = getattr(error, "summary_only", False)
+    return wrapped

@@ -39,9 +39,9 @@ from flowdata.sources.base import Source
 from flowdata.sources.coco import COCOSource
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Order, order_from
-from flowdata.stages import STAGES, Stage, decode, draw, geometry, normalize
+from flowdata.stages import BATCH_STAGES, STAGES, batch, boxes, decode, draw, geometry, masks, normalize
 
-BUILT_IN = (decode, draw, geometry, normalize)  # importing them is what registers their stages
+BUILT_IN = (batch, boxes, decode, draw, geometry, masks, normalize)  # importing them is what registers their stages
 
 
 class _Section(BaseModel):
@@ -105,6 +105,7 @@ class PipelineSection(_Section):
     data: DataSection | None = None
     source: SourceSection
     stages: list[Any] = Field(default_factory=list)
+    collate: list[Any] = Field(default_factory=list)
     batch_size: PositiveInt
     order: Annotated[Any, BeforeValidator(_order)] = "sequential"
     seed: NonNegativeInt = 0
@@ -147,7 +148,8 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
         config = Config(dict(config), "pipeline")
     problems: list[str] = []
     section = check(PipelineSection, config, problems)
-    stages = _stages(config, problems)
+    stages = _stages(config, "stages", STAGES, problems)
+    collate = _stages(config, "collate", BATCH_STAGES, problems)
     if section is None or problems:
         raise ConfigError("\n".join(problems))
     order: Order = order_from(section.order)
@@ -155,6 +157,7 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
         pipeline = Pipeline(
             section.source.source(),
             stages,
+            collate=collate,
             batch_size=section.batch_size,
             order=order,
             seed=section.seed,
@@ -176,28 +179,36 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
     return pipeline
 
 
-def _stages(config: Config, problems: list[str]) -> list[Stage]:
-    tree = config.tree.get("stages") if isinstance(config.tree, dict) else None
+def _stages(config: Config, key: str, known: Mapping[str, Any], problems: list[str]) -> list[Any]:
+    tree = config.tree.get(key) if isinstance(config.tree, dict) else None
     stages = []
     for index, item in enumerate(tree if isinstance(tree, list) else []):
         try:
             name, arguments = _name_and_arguments(item)
-            if name not in STAGES:
-                raise ConfigError(f"unknown stage {name!r}{did_you_mean(name, STAGES)}")
+            if name not in known:
+                raise ConfigError(f"unknown stage {name!r}{_which(name, key, known)}")
         except ConfigError as error:
-            problems.append(config.message(str(error), "stages", index))
+            problems.append(config.message(str(error), key, index))
             continue
-        keys: tuple[str | int, ...] = ("stages", index) if isinstance(item, str) else ("stages", index, name)
+        keys: tuple[str | int, ...] = (key, index) if isinstance(item, str) else (key, index, name)
         part = Config(arguments, config.file, config.marks, config.path + keys)
-        checked = check(_arguments_model(name), part, problems)
+        checked = check(_arguments_model(known[name]), part, problems)
         if checked is None:
             continue
-        given = {key: getattr(checked, key) for key in checked.model_fields_set}
+        given = {argument: getattr(checked, argument) for argument in checked.model_fields_set}
         try:
-            stages.append(STAGES[name](**given))
+            stages.append(known[name](**given))
         except ConfigError as error:
             problems.append(part.message(str(error).removeprefix(f"{name}: ")))
     return stages
+
+
+def _which(name: str, key: str, known: Mapping[str, Any]) -> str:
+    if key == "stages" and name in BATCH_STAGES:
+        return "; it takes whole batches and belongs under collate"
+    if key == "collate" and name in STAGES:
+        return "; it takes single samples and belongs under stages"
+    return did_you_mean(name, known)
 
 
 def _name_and_arguments(item: Any) -> tuple[str, Any]:
@@ -210,13 +221,12 @@ def _name_and_arguments(item: Any) -> tuple[str, Any]:
 
 
 @cache
-def _arguments_model(name: str) -> type[BaseModel]:
+def _arguments_model(stage: Any) -> type[BaseModel]:
     """A model of the fields of a stage, so that its arguments are checked like everything else."""
-    stage = STAGES[name]
     hints = get_type_hints(stage)
     arguments: dict[str, Any] = {}
     for each in fields(stage):
         required = each.default is MISSING and each.default_factory is MISSING
         arguments[each.name] = (hints[each.name], ... if required else None)
-    model: type[BaseModel] = create_model(name, __config__=ConfigDict(extra="forbid"), **arguments)
+    model: type[BaseModel] = create_model(stage.stage_name, __config__=ConfigDict(extra="forbid"), **arguments)
     return model

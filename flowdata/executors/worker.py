@@ -210,7 +210,7 @@ class PipelineJob:
         """Process chunks of samples."""
         number, tasks, results, descriptor, layout = assignment
         memory = SlotMemory(descriptor, layout)
-        specs = self.pipeline.output_specs()
+        specs = self.pipeline.sample_specs()
         carried = tuple(name for name in specs if name not in layout.specs)
         rows_of_slot: dict[int, list[dict[str, Array]]] = {}
         headers = [memory.header(slot) for slot in range(layout.slots)]

@@ -145,7 +145,7 @@ class COCOSource:
         return {
             "image": ArraySpec((None,), np.dtype(np.uint8)),
             "image_id": ArraySpec((), np.dtype(np.int64)),
-            "image_size": ArraySpec((2,), np.dtype(np.int32)),
+            "image_size": ArraySpec((2,), np.dtype(np.int32), "height, width"),
             "gt_bbox": ArraySpec((None, 4), np.dtype(np.float32)),
             "gt_label": ArraySpec((None,), np.dtype(np.int32)),
             "gt_segm": ArraySpec((None, 2), np.dtype(np.float32)),

@@ -1,7 +1,8 @@
 """What a pipeline stage is, and the registry of the ones that YAML can name.
 
 A stage is a frozen dataclass with ``output_spec`` and ``__call__``. It never catches: whatever escapes is wrapped by
-the pipeline, which knows the record and the stage's position.
+the pipeline, which knows the record and the stage's position. What needs to see a whole batch is a batch stage; it
+runs when the batch is delivered.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from flowdata.errors import ConfigError
-from flowdata.sample import Sample, Specs
+from flowdata.sample import Batch, Sample, Specs
 
 StageFunction = Callable[[Sample, np.random.Generator], Sample]
 _Class = TypeVar("_Class", bound=type)
 
 STAGES: dict[str, type[Any]] = {}
+BATCH_STAGES: dict[str, type[Any]] = {}
 
 
 @runtime_checkable
@@ -37,11 +39,32 @@ class Stage(Protocol):
 
 def stage(name: str) -> Callable[[_Class], _Class]:
     """Register a stage class under the name that YAML uses; the name is also its stream of random numbers."""
+    return _register(STAGES, name)
 
+
+@runtime_checkable
+class BatchStage(Protocol):
+    """One step from batch to batch, in the process that takes the batches, so that it is the same for all executors.
+
+    ``output_spec`` is told the specs of single samples, and raises :class:`ConfigError` where they do not fit; it
+    returns those of the result. ``__call__`` gets them too, because a batch may be empty.
+    """
+
+    def output_spec(self, specs: Specs) -> Specs: ...
+
+    def __call__(self, batch: Batch, specs: Specs) -> Batch: ...
+
+
+def batch_stage(name: str) -> Callable[[_Class], _Class]:
+    """Register a batch stage under the name that YAML uses."""
+    return _register(BATCH_STAGES, name)
+
+
+def _register(known: dict[str, type[Any]], name: str) -> Callable[[_Class], _Class]:
     def register(cls: _Class) -> _Class:
-        if name in STAGES:
-            raise ValueError(f"stage {name!r} is registered already, by {STAGES[name].__qualname__}")
-        STAGES[name] = cls
+        if name in known:
+            raise ValueError(f"stage {name!r} is registered already, by {known[name].__qualname__}")
+        known[name] = cls
         cls.stage_name = name  # type: ignore[attr-defined]
         return cls
 
@@ -76,7 +99,7 @@ def as_stage(value: Stage | StageFunction) -> Stage:
     return FunctionStage(value)
 
 
-def stage_names(stages: tuple[Stage, ...]) -> tuple[str, ...]:
+def stage_names(stages: tuple[Stage | BatchStage, ...]) -> tuple[str, ...]:
     """A distinct name per stage: the registered one, with ``#2``, ``#3`` … where it repeats."""
     seen: dict[str, int] = {}
     names = []
@@ -87,7 +110,7 @@ def stage_names(stages: tuple[Stage, ...]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def describe(stage: Stage) -> str:
+def describe(stage: Stage | BatchStage) -> str:
     """What the stage does, in words that are equal in every process: its class and fields, or a function's name."""
     if isinstance(stage, FunctionStage):
         code = getattr(stage.function, "__qualname__", type(stage.function).__qualname__)

@@ -13,6 +13,7 @@ from flowdata.pipeline_config import load_pipeline, pipeline_from
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Buffered, Shuffled
 from flowdata.stages import STAGES, stage
+from flowdata.stages.batch import ImageBatchAlign
 from flowdata.stages.decode import OFRecordImageDecoder, OFRecordRawDecoder
 from flowdata.stages.draw import CoinFlip
 from flowdata.stages.geometry import Resize
@@ -229,4 +230,19 @@ def test_a_stage_of_ones_own_is_available_by_name(monkeypatch):
     assert found == Add(amount=3)
     assert failure(pipeline_from, {**tree, "stages": ["add_for_this_test"]}) == (
         "pipeline: stages[0].amount: the key is required"
+    )
+
+
+def test_batch_stages_have_a_key_of_their_own():
+    tree = {"source": {"ofrecord": {"dir": "d"}}, "batch_size": 1, "stages": ["ofrecord_image_decoder"]}
+    found = pipeline_from({**tree, "collate": [{"image_batch_align": {"alignment": 32, "size": [64, 96]}}]})
+    assert found.collate == (ImageBatchAlign(alignment=32, size=(64, 96)),)
+    assert failure(pipeline_from, {**tree, "collate": ["coin_flip"]}) == (
+        "pipeline: collate[0]: unknown stage 'coin_flip'; it takes single samples and belongs under stages"
+    )
+    assert failure(pipeline_from, {**tree, "stages": ["image_batch_align"]}) == (
+        "pipeline: stages[0]: unknown stage 'image_batch_align'; it takes whole batches and belongs under collate"
+    )
+    assert failure(pipeline_from, {**tree, "collate": [{"image_batch_align": {"alignment": 3}}]}) == (
+        "pipeline: collate[0].image_batch_align: expected alignment to be 0 or a power of two, got 3"
     )
