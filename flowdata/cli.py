@@ -44,6 +44,14 @@ def _make_photos(args: argparse.Namespace) -> int:
     return 0
 
 
+def _make_shapes(args: argparse.Namespace) -> int:
+    from flowdata.tools.shapes import make_shapes
+
+    made = make_shapes(args.out, count=args.count, seed=args.seed, overwrite=args.overwrite)
+    print(f"{args.out}: {made.images} images, {made.objects} objects, {made.crowds} crowds")
+    return 0
+
+
 def _convert_images(args: argparse.Namespace) -> int:
     from flowdata.tools.convert import convert_images
 
@@ -149,7 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    make = commands.add_parser("make", help="write a data set out of installed packages' own pictures")
+    make = commands.add_parser("make", help="write a data set of drawn shapes, or out of installed packages' pictures")
     kinds = make.add_subparsers(metavar="WHAT", required=True)
     digits = _command(kinds, "digits", _make_digits, "1797 scans of handwritten digits, as JPEG in OFRecords")
     digits.add_argument("out", type=Path, metavar="OUT", help="directory to write")
@@ -165,6 +173,11 @@ def build_parser() -> argparse.ArgumentParser:
     photos.add_argument("--count", type=_int_from(1), default=500, help="number of files (%(default)s)")
     photos.add_argument("--seed", type=_int_from(0), default=0, help="seed of crops, warps and sizes (%(default)s)")
     _add_overwrite(photos)
+    shapes = _command(kinds, "shapes", _make_shapes, "drawn scenes with COCO annotations: boxes, polygons, crowds")
+    shapes.add_argument("out", type=Path, metavar="OUT", help="directory to write")
+    shapes.add_argument("--count", type=_int_from(1), default=200, help="number of images (%(default)s)")
+    shapes.add_argument("--seed", type=_int_from(0), default=0, help="seed of every choice (%(default)s)")
+    _add_overwrite(shapes)
 
     convert = commands.add_parser("convert", help="turn other data into OFRecords")
     kinds = convert.add_subparsers(metavar="WHAT", required=True)
