@@ -17,6 +17,7 @@ import numpy as np
 
 from flowdata.errors import ConfigError, DataError, StageError
 from flowdata.failures import OnError
+from flowdata.plan import EpochPlan, LastBatch, plan_epoch, steps
 from flowdata.sample import Array, Batch, Sample, SampleKey, Specs
 from flowdata.seeding import NO_STREAM, sample_rng
 from flowdata.sharding import ShardSpec, split_range
@@ -26,8 +27,6 @@ from flowdata.stages import BatchStage, Stage, StageFunction, as_stage, describe
 
 if TYPE_CHECKING:
     from flowdata.loader import Loader
-
-LastBatch = Literal["keep", "drop", "wrap"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,8 @@ class Pipeline:
         seed: Seed of order and augmentation, 0 or more.
         last_batch: What happens to an epoch's remainder: ``keep`` it as a smaller batch, ``drop`` it, or ``wrap``
             around to the epoch's first samples to fill it.
+        group_by_aspect_ratio: Put only images of one ``height // width`` into a batch, so that little is lost when they
+            get a common size. Each group of images has a remainder of its own. The source must know its images' sizes.
         outputs: Names that reach the batch; by default all arrays that the last stage leaves (a parsed record is
             no array).
         executor: ``serial`` (in the calling process) or ``process`` (worker processes).
@@ -71,6 +72,7 @@ class Pipeline:
     order: Order = field(default_factory=Sequential)
     seed: int = 0
     last_batch: LastBatch = "keep"
+    group_by_aspect_ratio: bool = False
     outputs: tuple[str, ...] | None = None
     executor: Literal["serial", "process"] = "serial"
     workers: int = 1
@@ -95,6 +97,11 @@ class Pipeline:
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}, got {value!r}")
+        if self.group_by_aspect_ratio and not hasattr(self.source, "aspect_groups"):
+            raise ConfigError(
+                f"pipeline: group_by_aspect_ratio needs a source that knows the sizes of its images, such as "
+                f"COCOSource, got {type(self.source).__name__}"
+            )
         if self.sample_deadline is not None and not self.sample_deadline > 0:
             raise ConfigError(
                 f"pipeline: expected sample_deadline in seconds > 0 or none, got {self.sample_deadline!r}"
@@ -188,18 +195,21 @@ class Pipeline:
 
     def steps_per_epoch(self) -> int:
         """Global batches in an epoch: the same on every rank."""
-        whole, rest = divmod(len(self.source), self.batch_size)
-        return whole + (rest > 0 and self.last_batch != "drop")
+        groups = self._groups()
+        lengths = [len(self.source)] if groups is None else np.unique(groups, return_counts=True)[1].tolist()
+        return sum(steps(length, self.batch_size, self.last_batch) for length in lengths)
 
-    def permutation(self, epoch: int) -> Indices:
-        """Data-set indices in the order in which epoch ``epoch`` visits them."""
-        return self.order.permutation(self.seed, epoch, len(self.source))
+    def epoch_plan(self, epoch: int) -> EpochPlan:
+        """The global batches of epoch ``epoch``."""
+        permutation = self.order.permutation(self.seed, epoch, len(self.source))
+        return plan_epoch(permutation, self.batch_size, self.last_batch, self._groups())
 
-    def batch_indices(self, permutation: Indices, step: int, shard: ShardSpec) -> tuple[Indices, int]:
-        """One shard's part of global batch ``step``, and the number of samples in the global batch."""
-        batch = permutation[step * self.batch_size : (step + 1) * self.batch_size]
-        if len(batch) < self.batch_size and self.last_batch == "wrap":
-            batch = np.concatenate([batch, np.resize(permutation, self.batch_size - len(batch))])
+    def _groups(self) -> Indices | None:
+        return self.source.aspect_groups() if self.group_by_aspect_ratio else None  # type: ignore[attr-defined]
+
+    def batch_indices(self, plan: EpochPlan, step: int, shard: ShardSpec) -> tuple[Indices, int]:
+        """One shard's part of global batch ``step`` of a plan, and the number of samples in the global batch."""
+        batch = plan.batch(step)
         part = split_range(len(batch), shard.count, shard.index)
         return batch[part.start : part.stop], len(batch)
 
@@ -218,6 +228,7 @@ class Pipeline:
             self.seed,
             self.batch_size,
             self.last_batch,
+            self.group_by_aspect_ratio,
             self.outputs,
             [describe(each) for each in self.collate],
         )

@@ -34,7 +34,8 @@ from pydantic import (
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
 from flowdata.failures import OnError
-from flowdata.pipeline import LastBatch, Pipeline
+from flowdata.pipeline import Pipeline
+from flowdata.plan import LastBatch
 from flowdata.sources.base import Source
 from flowdata.sources.coco import COCOSource
 from flowdata.sources.ofrecord import OFRecordSource
@@ -110,6 +111,7 @@ class PipelineSection(_Section):
     order: Annotated[Any, BeforeValidator(_order)] = "sequential"
     seed: NonNegativeInt = 0
     last_batch: LastBatch = "keep"
+    group_by_aspect_ratio: bool = False
     outputs: tuple[str, ...] | None = None
     executor: Literal["serial", "process"] = "serial"
     workers: PositiveInt = 1
@@ -162,6 +164,7 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
             order=order,
             seed=section.seed,
             last_batch=section.last_batch,
+            group_by_aspect_ratio=section.group_by_aspect_ratio,
             outputs=section.outputs,
             executor=section.executor,
             workers=section.workers,

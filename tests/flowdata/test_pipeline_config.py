@@ -20,7 +20,7 @@ from flowdata.stages.geometry import Resize
 from flowdata.stages.normalize import CropMirrorNormalize
 from tests.helpers.records import write_dataset
 
-SHIPPED = sorted(path.stem for path in (config_folder() / "pipelines").glob("*.yaml"))
+OF_RECORDS = sorted(path.stem for path in (config_folder() / "pipelines").glob("*.yaml") if path.stem != "coco_train")
 
 
 @pytest.fixture
@@ -87,8 +87,8 @@ stages:
             np.testing.assert_array_equal(a["label"], b["label"])
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_pipeline_loads_and_delivers(name, tmp_path):
+@pytest.mark.parametrize("name", OF_RECORDS)
+def test_every_shipped_pipeline_of_records_loads_and_delivers(name, tmp_path):
     for split in ("train", "val"):
         write_dataset(tmp_path, counts=(2, 1), split=split)
     overrides = [f"data.dir={tmp_path}", "source.ofrecord.parts=2", "batch_size=2", "executor=serial"]

@@ -90,7 +90,7 @@ def test_annotations_are_those_of_the_scenes(shapes: Path, tree: dict) -> None:
             rows, columns = (np.flatnonzero(shape.mask.any(axis=axis)) for axis in (1, 0))
             corners = np.concatenate(shape.polygons)
             np.testing.assert_allclose(box, [*corners.min(axis=0), *(corners.max(axis=0) - 1)], atol=0.011)
-            # No pixel's centre is outside (of a circle's polygon: by 0.05 or more); a sharp corner may reach farther than the outermost pixel.
+            # No pixel's centre is outside (of a circle's polygon: by 0.05); a sharp corner may reach farther.
             assert (box[:2] - 0.56 <= [columns[0], rows[0]]).all()
             assert (box[2:] + 0.56 >= [columns[-1], rows[-1]]).all()
             assert (mask | ~shape.mask).mean() > 0.999  # hardly a pixel of the object is missing
