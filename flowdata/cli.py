@@ -74,8 +74,10 @@ def _convert_images(args: argparse.Namespace) -> int:
 
 def _inspect(args: argparse.Namespace) -> int:
     from flowdata.tools.inspect import inspect
+    from flowdata.tools.sheet import SheetPlan
 
-    inspect(args.path, records=args.records)
+    sheet = SheetPlan(args.sheet, args.pictures) if args.sheet else None
+    inspect(args.path, records=args.records, sheet=sheet, images=args.images)
     return 0
 
 
@@ -209,9 +211,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_overwrite(images)
 
-    inspect = _command(commands, "inspect", _inspect, "list parts, records, features and classes")
-    inspect.add_argument("path", type=Path, metavar="PATH", help="data set, directory of part files, or part file")
+    inspect = _command(commands, "inspect", _inspect, "say what a data set holds, and show it")
+    inspect.add_argument(
+        "path", type=Path, metavar="PATH", help="data set, directory of part files, part file, or COCO annotation file"
+    )
     inspect.add_argument("--records", type=_int_from(0), default=3, help="records to show in full (%(default)s)")
+    inspect.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet into this file")
+    inspect.add_argument("--pictures", type=_int_from(1), default=24, help="pictures on the sheet (%(default)s)")
+    inspect.add_argument("--images", type=Path, metavar="DIR", help="where the images of a COCO annotation file are")
 
     _command(commands, "doctor", _doctor, "check this machine and say what to install")
 

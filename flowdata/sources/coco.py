@@ -125,7 +125,9 @@ class COCOSource:
         """Read the annotation file and check that the images are there."""
         if self._index is not None:
             return
-        index = build_index(_load(self.annotation_file), self.annotation_file, self.remove_images_without_annotations)
+        index = build_index(
+            load_annotations(self.annotation_file), self.annotation_file, self.remove_images_without_annotations
+        )
         if not index.files:
             rule = " with annotations" if self.remove_images_without_annotations else ""
             raise ConfigError(f"{self.annotation_file}: expected images{rule}, found none")
@@ -260,7 +262,13 @@ def build_index(tree: Any, file: Path, remove_images_without_annotations: bool =
     )
 
 
-def _load(file: Path) -> Any:
+def load_annotations(file: Path) -> Any:
+    """What the JSON of an annotation file holds.
+
+    Raises:
+        ConfigError: there is no such file.
+        RecordError: it holds no JSON.
+    """
     try:
         return json.loads(file.read_bytes())
     except OSError as error:
