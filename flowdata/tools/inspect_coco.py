@@ -88,10 +88,7 @@ class _Content:
         if empty := self.total - crowds - len(index.labels):
             print(f"  {empty} more objects are left out, because their box has less than two pixels to a side")
         groups = Counter((sizes[:, 0] // sizes[:, 1]).tolist())
-        shapes = [
-            f"{groups[group]} {_SHAPES.get(group, f'{group} times as high as wide or more')}"
-            for group in sorted(groups)
-        ]
+        shapes = [f"{_SHAPES.get(each, f'{each} times as high as wide')}: {groups[each]}" for each in sorted(groups)]
         print(f"  height {sizes[:, 0].min()} to {sizes[:, 0].max()}, width {sizes[:, 1].min()} to {sizes[:, 1].max()}; "
               f"{', '.join(shapes)}")  # fmt: skip
         print(f"  {per_image.mean():.1f} objects in an image, at most {per_image.max()}; {len(index.corners) - 1} "

@@ -53,7 +53,7 @@ def test_counts_categories_and_images(coco: Path, name: str, capsys: pytest.Capt
 {coco}/annotations.json:
   2 images, 1 objects, 1 crowds, 1 images without objects
   1 more objects are left out, because their box has less than two pixels to a side
-  height 40 to 48, width 20 to 64; 1 landscape, 1 2 times as high as wide or more
+  height 40 to 48, width 20 to 64; landscape: 1, 2 times as high as wide: 1
   0.5 objects in an image, at most 1; 1 polygons of 3 points
   label (category id, name):
     1 (3, car): 0
