@@ -10,7 +10,7 @@ import numpy as np
 
 from flowdata import codec, rle
 from flowdata.errors import ConfigError, RecordError
-from flowdata.sources.coco import build_index, load_annotations
+from flowdata.sources.coco_index import build_index, load_annotations
 from flowdata.tools.sheet import COLORS, Marked, Picture, SheetPlan, spread, write_sheet
 
 FILE_NAME = "annotations.json"
