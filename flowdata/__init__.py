@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from flowdata.sources.images import ImageFiles
     from flowdata.sources.ofrecord import OFRecordSource
     from flowdata.sources.order import Buffered, Sequential, Shuffled
-    from flowdata.stages import stage
+    from flowdata.stages import batch_stage, stage
+    from flowdata.stages.batch import ImageBatchAlign
+    from flowdata.stages.boxes import ObjectBboxFlip, ObjectBboxScale
     from flowdata.stages.decode import (
         ImageDecoder,
         OFRecordBytesDecoder,
@@ -33,8 +35,13 @@ if TYPE_CHECKING:
         OFRecordRawDecoder,
     )
     from flowdata.stages.draw import CoinFlip
-    from flowdata.stages.geometry import Resize
-    from flowdata.stages.normalize import CropMirrorNormalize
+    from flowdata.stages.geometry import ImageFlip, Resize
+    from flowdata.stages.masks import (
+        ObjectSegmentationPolygonFlip,
+        ObjectSegmentationPolygonScale,
+        ObjectSegmentationPolygonToMask,
+    )
+    from flowdata.stages.normalize import CropMirrorNormalize, ImageNormalize
 
 _HOME = {
     "ArraySpec": "flowdata.sample",
@@ -48,14 +55,22 @@ _HOME = {
     "DataError": "flowdata.errors",
     "DatasetInfo": "flowdata.dataset",
     "Feature": "flowdata.records.wire",
+    "ImageBatchAlign": "flowdata.stages.batch",
     "ImageDecoder": "flowdata.stages.decode",
     "ImageFiles": "flowdata.sources.images",
+    "ImageFlip": "flowdata.stages.geometry",
+    "ImageNormalize": "flowdata.stages.normalize",
     "Loader": "flowdata.loader",
     "OFRecordBytesDecoder": "flowdata.stages.decode",
     "OFRecordImageDecoder": "flowdata.stages.decode",
     "OFRecordImageDecoderRandomCrop": "flowdata.stages.decode",
     "OFRecordRawDecoder": "flowdata.stages.decode",
     "OFRecordSource": "flowdata.sources.ofrecord",
+    "ObjectBboxFlip": "flowdata.stages.boxes",
+    "ObjectBboxScale": "flowdata.stages.boxes",
+    "ObjectSegmentationPolygonFlip": "flowdata.stages.masks",
+    "ObjectSegmentationPolygonScale": "flowdata.stages.masks",
+    "ObjectSegmentationPolygonToMask": "flowdata.stages.masks",
     "PartWriter": "flowdata.records.writer",
     "Pipeline": "flowdata.pipeline",
     "RecordError": "flowdata.errors",
@@ -68,6 +83,7 @@ _HOME = {
     "SplitInfo": "flowdata.dataset",
     "StageError": "flowdata.errors",
     "WorkerError": "flowdata.errors",
+    "batch_stage": "flowdata.stages",
     "dataset_of": "flowdata.dataset",
     "find_config": "flowdata.config",
     "load_config": "flowdata.config",
@@ -93,14 +109,22 @@ __all__ = [
     "DataError",
     "DatasetInfo",
     "Feature",
+    "ImageBatchAlign",
     "ImageDecoder",
     "ImageFiles",
+    "ImageFlip",
+    "ImageNormalize",
     "Loader",
     "OFRecordBytesDecoder",
     "OFRecordImageDecoder",
     "OFRecordImageDecoderRandomCrop",
     "OFRecordRawDecoder",
     "OFRecordSource",
+    "ObjectBboxFlip",
+    "ObjectBboxScale",
+    "ObjectSegmentationPolygonFlip",
+    "ObjectSegmentationPolygonScale",
+    "ObjectSegmentationPolygonToMask",
     "PartWriter",
     "Pipeline",
     "RecordError",
@@ -113,6 +137,7 @@ __all__ = [
     "SplitInfo",
     "StageError",
     "WorkerError",
+    "batch_stage",
     "dataset_of",
     "find_config",
     "load_config",
