@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flowdata.errors import DataError
+from flowdata.errors import ConfigError, DataError
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -76,8 +76,10 @@ def _inspect(args: argparse.Namespace) -> int:
     from flowdata.tools.inspect import inspect
     from flowdata.tools.sheet import SheetPlan
 
-    sheet = SheetPlan(args.sheet, args.pictures) if args.sheet else None
-    inspect(args.path, records=args.records, sheet=sheet, images=args.images)
+    if args.sheet is None and (args.pictures or args.images):
+        raise ConfigError("inspect: --pictures and --images are about the contact sheet; add --sheet PNG")
+    sheet = SheetPlan(args.sheet, args.pictures or 24, args.images) if args.sheet else None
+    inspect(args.path, records=args.records, sheet=sheet)
     return 0
 
 
@@ -217,8 +219,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("--records", type=_int_from(0), default=3, help="records to show in full (%(default)s)")
     inspect.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet into this file")
-    inspect.add_argument("--pictures", type=_int_from(1), default=24, help="pictures on the sheet (%(default)s)")
-    inspect.add_argument("--images", type=Path, metavar="DIR", help="where the images of a COCO annotation file are")
+    inspect.add_argument("--pictures", type=_int_from(1), help="pictures on the sheet (24)")
+    inspect.add_argument(
+        "--images", type=Path, metavar="DIR", help="where the images of a COCO file are, for the sheet"
+    )
 
     _command(commands, "doctor", _doctor, "check this machine and say what to install")
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from flowdata.seeding import NO_STREAM, sample_rng
 from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
 from flowdata.sources.order import Indices, Order, Sequential
-from flowdata.stages import BatchStage, Stage, StageFunction, as_stage, describe, stage_names
+from flowdata.stages import BATCH_STAGES, STAGES, BatchStage, Stage, StageFunction, as_stage, describe, stage_names
 
 if TYPE_CHECKING:
     from flowdata.loader import Loader
@@ -87,9 +87,13 @@ class Pipeline:
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(as_stage(each) for each in self.stages))
         object.__setattr__(self, "collate", tuple(self.collate))
-        for each in self.collate:
-            if not isinstance(each, BatchStage):
-                raise ConfigError(f"pipeline: expected batch stages in collate, got {each!r}")
+        given: Any
+        for given in self.stages:
+            if type(given) in BATCH_STAGES.values():
+                raise ConfigError(f"pipeline: {given!r} takes whole batches and belongs into collate")
+        for given in self.collate:
+            if not isinstance(given, BatchStage) or type(given) in STAGES.values():
+                raise ConfigError(f"pipeline: expected batch stages in collate, got {given!r}")
         for name, least in {
             "batch_size": 1, "seed": 0, "workers": 1, "prefetch_batches": 1, "samples_per_message": 1,
             "max_worker_restarts": 0,

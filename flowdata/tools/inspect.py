@@ -36,7 +36,7 @@ class Part:
         return len(self.offsets) - 1
 
 
-def inspect(path: Path, *, records: int = 3, sheet: SheetPlan | None = None, images: Path | None = None) -> None:
+def inspect(path: Path, *, records: int = 3, sheet: SheetPlan | None = None) -> None:
     """Print what there is: parts, features of the first records and how many records each class has.
 
     Args:
@@ -44,23 +44,22 @@ def inspect(path: Path, *, records: int = 3, sheet: SheetPlan | None = None, ima
             or a directory with an ``annotations.json``.
         records: Records to show of each split.
         sheet: Contact sheet to draw.
-        images: Directory of a COCO file's images.
 
     Raises:
         ConfigError: there is nothing of the kind at ``path``, or a part that ``dataset.json`` counts is missing.
         RecordError: a file is damaged.
     """
     if annotations := _annotation_file(path):
-        inspect_coco.inspect_coco(annotations, records=records, sheet=sheet, images=images)
+        inspect_coco.inspect_coco(annotations, records=records, sheet=sheet)
         return
-    if images is not None:
+    if sheet is not None and sheet.images is not None:
         raise ConfigError(f"{path}: --images is for COCO annotation files; these are OFRecords, with images inside")
     info, groups = _find_parts(path)
     pictures: list[Picture] = []
     for name, paths in groups.items():
         print(f"{name}:" if name else f"{path}:")
         parts = [Part(each, frame_offsets(each)) for each in paths]
-        shown = spread(sum(part.records for part in parts), sheet.pictures // len(groups)) if sheet else []
+        shown = spread(sum(part.records for part in parts), max(1, sheet.pictures // len(groups))) if sheet else []
         pictures += _inspect_group(parts, info, records, name, shown)
     if sheet is not None:
         if not pictures:

@@ -21,14 +21,13 @@ SHOWN_OBJECTS = 12
 _SHAPES = {0: "landscape", 1: "square or portrait"}
 
 
-def inspect_coco(file: Path, *, records: int, sheet: SheetPlan | None, images: Path | None) -> None:
+def inspect_coco(file: Path, *, records: int, sheet: SheetPlan | None) -> None:
     """Print counts, sizes, categories and the first images; draw a sheet.
 
     Args:
         file: The annotation file.
         records: Images to show in full.
         sheet: Contact sheet to draw.
-        images: Directory of the images; by default the first of the usual places that has the first of them.
 
     Raises:
         ConfigError: there is no such file, or the images are nowhere.
@@ -39,7 +38,7 @@ def inspect_coco(file: Path, *, records: int, sheet: SheetPlan | None, images: P
     for number in range(min(records, len(content.index.files))):
         content.print_image(number)
     if sheet is not None:
-        folder = images or content.folder()
+        folder = sheet.images or content.folder()
         chosen = spread(len(content.index.files), sheet.pictures)
         header = f"{file}: {len(chosen)} of {len(content.index.files)} images"
         write_sheet(sheet.path, header, [content.picture(number, folder) for number in chosen], CELL)

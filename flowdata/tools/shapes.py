@@ -105,6 +105,7 @@ def make_shapes(out: Path, *, count: int = 200, seed: int = 0, overwrite: bool =
     if out.exists() and any(out.iterdir()) and not overwrite:
         raise ConfigError(f"{out}: expected an empty or new directory; choose another or add --overwrite")
     (out / "images").mkdir(parents=True, exist_ok=True)
+    (out / "annotations.json").unlink(missing_ok=True)  # written last: until then there is no data set
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number in range(count):

@@ -64,10 +64,18 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class SheetPlan:
-    """Which sheet to draw: its file, and how many pictures to show, spread over the data."""
+    """Which sheet to draw.
+
+    Args:
+        path: The PNG file to write.
+        pictures: How many to show, spread over the data.
+        images: Directory of the images of a COCO annotation file; by default the first of the usual places that has
+            the first of them.
+    """
 
     path: Path
     pictures: int = 24
+    images: Path | None = None
 
 
 def spread(total: int, count: int) -> list[int]:

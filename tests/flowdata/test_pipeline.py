@@ -347,5 +347,8 @@ def test_a_batch_stage_that_fails_names_the_batch_which_stays_due(folder):
 def test_batch_stages_that_do_not_fit(folder):
     with pytest.raises(ConfigError, match="image_batch_align: needs the value 'picture', which no earlier stage"):
         pipeline(folder, PICTURES, collate=[ImageBatchAlign(image="picture")]).loader()
-    with pytest.raises(ConfigError, match="expected batch stages in collate, got 3"):
-        pipeline(folder, PICTURES, collate=[3])
+    for wrong in (3, CoinFlip()):
+        with pytest.raises(ConfigError, match="expected batch stages in collate, got"):
+            pipeline(folder, PICTURES, collate=[wrong])
+    with pytest.raises(ConfigError, match="takes whole batches and belongs into collate"):
+        pipeline(folder, (*PICTURES, ImageBatchAlign()))

@@ -88,7 +88,7 @@ def test_where_the_images_are(coco: Path) -> None:
     with pytest.raises(ConfigError, match=r"7\.png is in none of .*val2017, .*; name the images' directory: --images"):
         inspect(file, sheet=sheet)
     inspect(file)  # no image is needed to count
-    inspect(file, sheet=sheet, images=coco / "elsewhere")
+    inspect(file, sheet=SheetPlan(sheet.path, images=coco / "elsewhere"))
     assert sheet.path.read_bytes() == expected
 
 
@@ -128,7 +128,13 @@ def test_a_sheet_of_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     sheet = codec.decode((tmp_path / "sheet.png").read_bytes())
     assert sheet.shape[1] == MARGIN + 3 * (160 + MARGIN)
     with pytest.raises(ConfigError, match="--images is for COCO annotation files"):
-        inspect(folder, images=tmp_path)
+        inspect(folder, sheet=SheetPlan(tmp_path / "sheet.png", images=tmp_path))
+
+
+@pytest.mark.parametrize("option", [["--pictures", "3"], ["--images", "."]])
+def test_what_is_about_the_sheet_needs_one(coco: Path, option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(coco), *option]) == 2
+    assert "add --sheet PNG" in capsys.readouterr().err
 
 
 def test_records_without_pictures_make_no_sheet(tmp_path: Path) -> None:
