@@ -15,7 +15,7 @@ from flowdata.seeding import sample_rng
 from flowdata.sharding import ShardSpec
 from flowdata.sources.coco import COCOSource
 from flowdata.sources.order import Shuffled
-from flowdata.tools.shapes import make_shapes
+from flowdata.tools.shapes import make_shapes, scene
 from tests.flowdata.executors.synthetic import content
 
 COUNT = 30
@@ -113,6 +113,34 @@ def test_what_it_delivers(folder):
                 flips += flip
     assert sorted(seen) == list(range(1, COUNT + 1))
     assert 0 < flips < COUNT
+
+
+def test_image_boxes_and_masks_of_an_object_still_belong_together(folder):
+    """Each changed by itself, they are where the object's exact pixels are, changed as a picture."""
+    compared = 0
+    with coco(folder).loader() as loader:
+        for batch in loader:
+            for row, (id, index) in enumerate(zip(batch["image_id"].tolist(), batch.indices.tolist(), strict=True)):
+                width, height = batch["new_size"][row].tolist()
+                color = np.ptp(batch["image"][row, :, :height, :width] + MEAN[:, None, None], axis=0)
+                shapes = [each for each in scene(0, id - 1).shapes if each.mask.sum() > 2 and not each.crowd]
+                flip = sample_rng(0, 0, index, "coin_flip").random() < 0.5
+                for shape in shapes:
+                    exact = cv2.resize(shape.mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+                    exact = (exact[:, ::-1] if flip else exact) > 0.5
+                    if exact.sum() < 300:
+                        continue
+                    overlaps = [(mask & exact).sum() / (mask | exact).sum() for mask in batch["gt_mask"][row]]
+                    found = int(np.argmax(overlaps))
+                    assert overlaps[found] > 0.8  # the outline belongs to the mask
+                    ys, xs = np.nonzero(exact)
+                    np.testing.assert_allclose(
+                        batch["gt_bbox"][row][found], [xs.min(), ys.min(), xs.max(), ys.max()], atol=2.5
+                    )
+                    inside = cv2.erode(batch["gt_mask"][row][found].view(np.uint8), np.ones((5, 5), np.uint8)) > 0
+                    assert color[inside].min() > 40  # grey is what is no object
+                    compared += 1
+    assert compared > 20
 
 
 def test_batches_hold_one_aspect_group_and_are_padded_a_little(folder):

@@ -115,13 +115,23 @@ def test_it_does_not_overwrite_unasked(shapes: Path) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools 2.0
 def test_pycocotools_reads_the_same(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     coco = pytest.importorskip("pycocotools.coco", reason="compares with pycocotools").COCO(shapes / "annotations.json")
+    mask_tools = pytest.importorskip("pycocotools.mask")
     assert sorted(coco.imgs) == list(range(1, COUNT + 1))
+    source = COCOSource(shapes / "annotations.json", shapes / "images", remove_images_without_annotations=False)
+    categories = sorted(coco.getCatIds())
     for number in range(COUNT):
+        sample = source.read(SampleKey(0, number))
+        counted = coco.loadAnns(coco.getAnnIds(imgIds=number + 1, iscrowd=False))
+        counted = [row for row in counted if min(row["bbox"][2:]) > 1]
+        assert sample["gt_label"].tolist() == [categories.index(row["category_id"]) + 1 for row in counted]
+        corners = [[x, y, x + width - 1, y + height - 1] for x, y, width, height in (row["bbox"] for row in counted)]
+        np.testing.assert_allclose(sample["gt_bbox"], np.reshape(corners, (-1, 4)), atol=1e-4)
         rows = coco.loadAnns(coco.getAnnIds(imgIds=number + 1))
         for row, shape in zip(rows, scene(0, number).shapes, strict=True):
             theirs = coco.annToMask(row).astype(bool)
             if shape.crowd:
                 np.testing.assert_array_equal(theirs, shape.mask)
+                assert mask_tools.toBbox(coco.annToRLE(row)).tolist() == row["bbox"]
             else:  # it samples outlines five times finer, so a pixel on the outline may be on either side
                 length = sum(np.abs(np.diff(p, axis=0)).sum() for p in shape.polygons)
                 assert (theirs ^ shape.mask).sum() <= 0.25 * length + 2
