@@ -61,7 +61,7 @@ def main(descriptor: int) -> None:
     try:
         _tell_pids(control, workers)
         _serve(setup, job, control, wake, workers)
-    except BrokenPipeError:
+    except (BrokenPipeError, ConnectionResetError):
         return  # the consumer has gone
     finally:
         _end(workers)

@@ -183,7 +183,7 @@ def run_worker(job: Job, assignment: Assignment, parent: int) -> NoReturn:
         Watchdog(assignment.results.fileno())
         job.work(assignment)
         code = 0
-    except BrokenPipeError:
+    except (BrokenPipeError, ConnectionResetError):
         code = 0  # the consumer went away while a result was on its way to it
     except BaseException:
         traceback.print_exc()
