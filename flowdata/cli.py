@@ -5,16 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
+from flowdata.command_line import (
+    add_allow_imports,
+    add_command,
+    add_overwrite,
+    int_from,
+    quality,
+    show_progress,
+    tolerance,
+)
 from flowdata.errors import ConfigError, DataError
+from flowdata.tools import convert_command
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
-SECONDS_BETWEEN_LINES = 5.0
 
 # Subcommands import their module when they run: `flowdata --help` needs neither NumPy nor OpenCV to answer, and
 # `flowdata doctor` runs where they are broken.
@@ -52,26 +59,6 @@ def _make_shapes(args: argparse.Namespace) -> int:
     return 0
 
 
-def _convert_images(args: argparse.Namespace) -> int:
-    from flowdata.tools.convert import convert_images
-
-    with show_progress("converting") as progress:
-        result = convert_images(
-            args.src_dir,
-            args.out_dir,
-            parts=args.parts,
-            val_fraction=args.val_fraction,
-            val_parts=args.val_parts,
-            seed=args.seed,
-            workers=args.workers,
-            quality=args.quality,
-            overwrite=args.overwrite,
-            progress=progress,
-        )
-    print(result.summary())
-    return 0
-
-
 def _inspect(args: argparse.Namespace) -> int:
     from flowdata.tools.inspect import inspect
     from flowdata.tools.sheet import SheetPlan
@@ -83,6 +70,22 @@ def _inspect(args: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(args: argparse.Namespace) -> int:
+    from flowdata.tools.verify import verify
+
+    with show_progress("verifying") as progress:
+        result = verify(
+            args.path, decode_images=args.decode, feature=args.feature, workers=args.workers, progress=progress
+        )
+    if args.json:
+        print(result.as_json())
+    else:
+        for problem in result.problems:
+            print(problem)
+        print(result.summary())
+    return EXIT_FAILED if result.problems else 0
+
+
 def _doctor(args: argparse.Namespace) -> int:
     from flowdata.tools.doctor import doctor
 
@@ -90,65 +93,62 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _config_show(args: argparse.Namespace) -> int:
-    import yaml
-
     from flowdata.config import interpolate, load_yaml, override
+    from flowdata.yaml_reader import dump_yaml
 
+    if args.allow_imports and not args.resolve:
+        raise ConfigError("--allow-imports goes with --resolve: without it nothing is imported")
     config = override(load_yaml(args.config), args.overrides)
+    tree = config.tree
     if args.resolve:
-        config = interpolate(config)
-    print(yaml.safe_dump(config.tree, sort_keys=False, allow_unicode=True), end="")
+        from flowdata.resolve import resolve
+
+        _allow_imports(args)
+        tree = resolve(interpolate(config), allow_imports=args.allow_imports)
+    print(dump_yaml(tree), end="")
     return 0
+
+
+def _config_schema(args: argparse.Namespace) -> int:
+    if args.kind == "recipe":  # in a process of its own: nothing here knows the trainer
+        import subprocess
+
+        return subprocess.run([sys.executable, "-m", "flowrun.recipe.schema", *args.imports], check=False).returncode
+
+    import importlib
+    import json
+
+    from flowdata.schema import pipeline_schema
+    from flowdata.user_code import look_here
+
+    look_here()
+    for name in args.imports:
+        importlib.import_module(name)
+    print(json.dumps(pipeline_schema(), indent=2))
+    return 0
+
+
+def _allow_imports(args: argparse.Namespace) -> None:
+    """Where code of the user's own is allowed, it may lie in the current directory."""
+    if args.allow_imports:
+        from flowdata.user_code import look_here
+
+        look_here()
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from flowdata.pipeline_config import load_pipeline
+    from flowdata.tools.diff import diff
+
+    _allow_imports(args)
+    left, right = (load_pipeline(each, allow_imports=args.allow_imports) for each in (args.first, args.second))
+    return diff(left, right, args.images, count=args.count, tolerance=args.tolerance, out=args.out)
 
 
 def _quickstart(args: argparse.Namespace) -> int:
     from flowdata.tools.quickstart import quickstart
 
     return quickstart(args.dir, run_dir=args.run_dir, ranks=args.ranks, seed=args.seed, overrides=args.overrides)
-
-
-@contextmanager
-def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr if that is a terminal, else a line now and then."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Bar(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-        return
-
-    last = time.monotonic()
-
-    def line(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if done == total or now - last >= SECONDS_BETWEEN_LINES:
-            last = now
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
-
-    yield line
-
-
-def _int_from(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"expected an integer >= {least}, got {value}")
-        return value
-
-    parse.__name__ = "integer"  # argparse names the type so when int() refuses the text
-    return parse
-
-
-def _quality(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"expected a JPEG quality from 1 to 100, got {value}")
-    return value
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -163,77 +163,88 @@ def build_parser() -> argparse.ArgumentParser:
 
     make = commands.add_parser("make", help="write a data set of drawn shapes, or out of installed packages' pictures")
     kinds = make.add_subparsers(metavar="WHAT", required=True)
-    digits = _command(kinds, "digits", _make_digits, "1797 scans of handwritten digits, as JPEG in OFRecords")
+    digits = add_command(kinds, "digits", _make_digits, "1797 scans of handwritten digits, as JPEG in OFRecords")
     digits.add_argument("out", type=Path, metavar="OUT", help="directory to write")
-    digits.add_argument("--parts", type=_int_from(1), default=4, help="part files of the training split (%(default)s)")
+    digits.add_argument("--parts", type=int_from(1), default=4, help="part files of the training split (%(default)s)")
     digits.add_argument(
-        "--val-parts", type=_int_from(1), default=2, help="part files of the validation split (%(default)s)"
+        "--val-parts", type=int_from(1), default=2, help="part files of the validation split (%(default)s)"
     )
-    digits.add_argument("--seed", type=_int_from(0), default=0, help="seed of the split and of the order (%(default)s)")
-    digits.add_argument("--quality", type=_quality, default=95, help="JPEG quality (%(default)s)")
-    _add_overwrite(digits)
-    photos = _command(kinds, "photos", _make_photos, "photograph-like JPEG files, a folder per motif, for benchmarks")
+    digits.add_argument("--seed", type=int_from(0), default=0, help="seed of the split and of the order (%(default)s)")
+    digits.add_argument("--quality", type=quality, default=95, help="JPEG quality (%(default)s)")
+    add_overwrite(digits)
+    photos = add_command(
+        kinds, "photos", _make_photos, "photograph-like JPEG files, a folder per motif, for benchmarks"
+    )
     photos.add_argument("out", type=Path, metavar="OUT", help="directory to write")
-    photos.add_argument("--count", type=_int_from(1), default=500, help="number of files (%(default)s)")
-    photos.add_argument("--seed", type=_int_from(0), default=0, help="seed of crops, warps and sizes (%(default)s)")
-    _add_overwrite(photos)
-    shapes = _command(kinds, "shapes", _make_shapes, "drawn scenes with COCO annotations: boxes, polygons, crowds")
+    photos.add_argument("--count", type=int_from(1), default=500, help="number of files (%(default)s)")
+    photos.add_argument("--seed", type=int_from(0), default=0, help="seed of crops, warps and sizes (%(default)s)")
+    add_overwrite(photos)
+    shapes = add_command(kinds, "shapes", _make_shapes, "drawn scenes with COCO annotations: boxes, polygons, crowds")
     shapes.add_argument("out", type=Path, metavar="OUT", help="directory to write")
-    shapes.add_argument("--count", type=_int_from(1), default=200, help="number of images (%(default)s)")
-    shapes.add_argument("--seed", type=_int_from(0), default=0, help="seed of every choice (%(default)s)")
-    _add_overwrite(shapes)
+    shapes.add_argument("--count", type=int_from(1), default=200, help="number of images (%(default)s)")
+    shapes.add_argument("--seed", type=int_from(0), default=0, help="seed of every choice (%(default)s)")
+    add_overwrite(shapes)
 
-    convert = commands.add_parser("convert", help="turn other data into OFRecords")
-    kinds = convert.add_subparsers(metavar="WHAT", required=True)
-    images = _command(kinds, "images", _convert_images, "a folder of images per class -> OFRecords and dataset.json")
-    images.add_argument("src_dir", type=Path, metavar="SRC_DIR", help="directory with one folder per class")
-    images.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="directory to write")
-    images.add_argument("--parts", type=_int_from(1), default=8, help="part files of the training split (%(default)s)")
-    images.add_argument(
-        "--val-fraction",
-        type=float,
-        default=0.1,
-        help="share of each class that becomes the validation split; 0 makes none (%(default)s)",
-    )
-    images.add_argument(
-        "--val-parts",
-        type=_int_from(1),
-        default=None,
-        help="part files of the validation split; by default as many as make parts of equal size",
-    )
-    images.add_argument("--seed", type=_int_from(0), default=0, help="seed of the split and of the order (%(default)s)")
-    images.add_argument(
-        "--workers",
-        type=_int_from(1),
-        default=None,
-        help="threads that read and decode; by default one per usable processor",
-    )
-    images.add_argument(
-        "--quality", type=_quality, default=95, help="JPEG quality of what must be re-encoded (%(default)s)"
-    )
-    _add_overwrite(images)
+    convert_command.add_to(commands)
 
-    inspect = _command(commands, "inspect", _inspect, "say what a data set holds, and show it")
+    inspect = add_command(commands, "inspect", _inspect, "say what a data set holds, and show it")
     inspect.add_argument(
         "path", type=Path, metavar="PATH", help="data set, directory of part files, part file, or COCO annotation file"
     )
-    inspect.add_argument("--records", type=_int_from(0), default=3, help="records to show in full (%(default)s)")
+    inspect.add_argument("--records", type=int_from(0), default=3, help="records to show in full (%(default)s)")
     inspect.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet into this file")
-    inspect.add_argument("--pictures", type=_int_from(1), help="pictures on the sheet (24)")
+    inspect.add_argument("--pictures", type=int_from(1), help="pictures on the sheet (24)")
     inspect.add_argument(
         "--images", type=Path, metavar="DIR", help="where the images of a COCO file are, for the sheet"
     )
 
-    _command(commands, "doctor", _doctor, "check this machine and say what to install")
+    verify = add_command(commands, "verify", _verify, "check all records of a data set and name the bad ones")
+    verify.add_argument("path", type=Path, metavar="PATH", help="data set, directory of part files, or part file")
+    verify.add_argument("--decode", action="store_true", help="also decode every image")
+    verify.add_argument("--feature", default="encoded", help="feature that holds the image (%(default)s)")
+    verify.add_argument(
+        "--workers", type=int_from(1), default=None, help="threads; by default one per usable processor"
+    )
+    verify.add_argument("--json", action="store_true", help="print everything as one JSON object")
+
+    add_command(commands, "doctor", _doctor, "check this machine and say what to install")
 
     config = commands.add_parser("config", help="work with pipeline and recipe files")
     kinds = config.add_subparsers(metavar="WHAT", required=True)
-    show = _command(kinds, "show", _config_show, "print a configuration with its overrides")
+    show = add_command(kinds, "show", _config_show, "print a configuration with its overrides")
     show.add_argument("config", metavar="FILE_OR_NAME", help="a YAML file, or a shipped name such as train/digits")
     show.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings to change")
-    show.add_argument("--resolve", action="store_true", help="also replace ${a.b} and ${env:X} by their values")
+    show.add_argument(
+        "--resolve", action="store_true", help="also replace ${a.b} and ${env:X} by their values, and fill in defaults"
+    )
+    add_allow_imports(show)
+    schema = add_command(kinds, "schema", _config_schema, "print a JSON Schema of pipelines or recipes, for editors")
+    schema.add_argument(
+        "kind", nargs="?", choices=("pipeline", "recipe"), default="pipeline", help="of which files (%(default)s)"
+    )
+    schema.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="also with the stages of a module",
+    )
 
-    start = _command(commands, "quickstart", _quickstart, "train a small network on handwritten digits on two ranks")
+    compare = add_command(
+        commands, "diff", _diff, "run two pipelines on the same pictures and show where pixels differ"
+    )
+    compare.add_argument("first", metavar="FILE_OR_NAME", help="a pipeline")
+    compare.add_argument("second", metavar="FILE_OR_NAME", help="another")
+    compare.add_argument("--images", type=Path, required=True, metavar="DIR", help="directory of JPEG or PNG files")
+    compare.add_argument("--count", type=int_from(1), default=16, help="pictures to take, by path (%(default)s)")
+    compare.add_argument(
+        "--tolerance", type=tolerance, default=0.0, help="largest difference that counts as none (%(default)s)"
+    )
+    compare.add_argument("--out", type=Path, default=None, metavar="PNG", help="draw the worst samples into this file")
+    add_allow_imports(compare)
+
+    start = add_command(commands, "quickstart", _quickstart, "train a small network on handwritten digits on two ranks")
     start.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="more settings for the recipe")
     start.add_argument(
         "--dir", type=Path, default=Path("data/quickstart"), help="where the digits are or go (%(default)s)"
@@ -241,24 +252,9 @@ def build_parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--run-dir", type=Path, default=None, help="where the run writes; by default a new directory in runs/quickstart"
     )
-    start.add_argument("--ranks", type=_int_from(1), default=2, help="training processes (%(default)s)")
-    start.add_argument("--seed", type=_int_from(0), default=0, help="seed of weights and augmentation (%(default)s)")
+    start.add_argument("--ranks", type=int_from(1), default=2, help="training processes (%(default)s)")
+    start.add_argument("--seed", type=int_from(0), default=0, help="seed of weights and augmentation (%(default)s)")
     return parser
-
-
-def _command(
-    group: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    purpose: str,
-) -> argparse.ArgumentParser:
-    parser = group.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _add_overwrite(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--overwrite", action="store_true", help="write into a directory that is not empty")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,11 +12,11 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from flowdata.errors import ConfigError
 from flowdata.yaml_reader import KeyPath, dotted_path, parse_yaml
@@ -308,14 +308,29 @@ def check(model: type[_Model], config: Config, problems: list[str]) -> _Model | 
         return None
 
 
+def arguments_model(cls: type[Any]) -> type[BaseModel]:
+    """A model of the fields of a dataclass, so that its arguments are checked like everything else."""
+    hints = get_type_hints(cls)
+    arguments: dict[str, Any] = {}
+    for each in fields(cls):
+        default = each.default
+        if default is MISSING:
+            default = ... if each.default_factory is MISSING else Field(default_factory=each.default_factory)
+        arguments[each.name] = (hints[each.name], default)
+    model: type[BaseModel] = create_model(cls.__name__, __config__=ConfigDict(extra="forbid"), **arguments)
+    return model
+
+
 def _explain(model: type[BaseModel], error: Any, path: KeyPath) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key{did_you_mean(str(path[-1]), _keys_at(model, error['loc'][:-1]))}"
     if error["type"] == "missing":
-        return "the key is required"
+        return "the item is required" if path and isinstance(path[-1], int) else "the key is required"
     if error["type"] == "value_error":  # a validator of ours, which says what it got
         return str(error["msg"]).removeprefix("Value error, ")
     text = str(error["msg"]).replace("Input should be", "expected")
+    if error["type"] == "too_long":
+        text = f"expected at most {error['ctx']['max_length']} items"
     found = f"{error['input']!r}"
     return f"{text}, got {found if len(found) < 80 else found[:77] + '...'}"
 
@@ -336,7 +351,10 @@ def _tree_path(tree: Any, location: Sequence[str | int], missing: bool) -> KeyPa
     """The keys of an error's location that exist in the tree, without pydantic's names for union members."""
     path: KeyPath = ()
     for number, key in enumerate(location):
-        inside = key in tree if isinstance(tree, dict) else isinstance(tree, list) and isinstance(key, int)
+        if isinstance(tree, dict):
+            inside = key in tree
+        else:
+            inside = isinstance(tree, list) and isinstance(key, int) and key < len(tree)
         if inside:
             tree = tree[key]
             path = (*path, key)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flowdata.errors import ConfigError, DataError
+from flowdata.executors.stats import GroupStats, LoaderStats, Tally
 from flowdata.failures import Quarantine, most_bad
 from flowdata.sample import Batch
 from flowdata.sharding import ShardSpec, split_range
@@ -25,23 +26,6 @@ class Position:
     step: int = 0
 
 
-@dataclass(slots=True)
-class LoaderStats:
-    """Counts since the loader was opened.
-
-    Args:
-        batches: Batches taken by the consumer.
-        samples: Samples in them, of this shard.
-        bad: Samples that were left out or replaced.
-        wait_seconds: Time the consumer spent waiting for a batch (for the serial executor: making it).
-    """
-
-    batches: int = 0
-    samples: int = 0
-    bad: int = 0
-    wait_seconds: float = 0.0
-
-
 class Executor(Protocol):
     """How batches get made. ``take`` runs on from epoch to epoch without end; the loader knows where epochs stop."""
 
@@ -50,6 +34,10 @@ class Executor(Protocol):
         ...
 
     def take(self) -> Batch: ...
+
+    def group_stats(self) -> tuple[GroupStats, ...]:
+        """What its workers have done up to now, also after ``close``."""
+        ...
 
     def close(self) -> None: ...
 
@@ -69,11 +57,11 @@ class Loader:
     def __init__(self, pipeline: Pipeline, shard: ShardSpec) -> None:
         self.pipeline = pipeline
         self.shard = shard
-        self.stats = LoaderStats()
+        self._tally = Tally()
         self._position = Position()
         self._closed = False
-        pipeline.output_specs()  # do all stages fit together?
-        specs = pipeline.sample_specs()
+        specs = pipeline.output_specs()
+        pipeline.batch_specs()  # do the batch transforms fit?
         pipeline.source.open()
         self._steps = pipeline.steps_per_epoch()
         if self._steps == 0:
@@ -91,15 +79,24 @@ class Loader:
         if pipeline.executor == "process":
             from flowdata.executors.process import ProcessExecutor
 
-            self._executor = ProcessExecutor(pipeline, shard, specs, self.stats)
+            self._executor = ProcessExecutor(pipeline, shard, specs, self._tally)
+        elif pipeline.executor == "thread":
+            from flowdata.executors.thread import ThreadExecutor
+
+            self._executor = ThreadExecutor(pipeline, shard, specs, self._tally)
         else:
             from flowdata.executors.serial import SerialExecutor
 
-            self._executor = SerialExecutor(pipeline, shard, specs, self.stats)
+            self._executor = SerialExecutor(pipeline, shard, specs, self._tally)
 
     def __len__(self) -> int:
         """Batches in a whole epoch."""
         return self._steps
+
+    @property
+    def stats(self) -> LoaderStats:
+        """Counts up to now, as a snapshot; the difference of two says what happened in between."""
+        return self._tally.snapshot(self._executor.group_stats())
 
     @property
     def epoch(self) -> int:
@@ -118,13 +115,11 @@ class Loader:
             if self._closed:
                 raise DataError("Loader: it was closed; ask the pipeline for a new one")
             self._executor.seek(self._position)  # it may be elsewhere after an exception, such as Ctrl-C's
-            batch = self.pipeline.collated(self._executor.take())
+            batch = self.pipeline.transform(self._executor.take())
             step = self._position.step + 1
             self._position = Position(epoch + 1, 0) if step == self._steps else Position(epoch, step)
-            self.stats.batches += 1
-            self.stats.samples += batch.size
+            self._tally.took(batch.size, len(batch.bad))
             if batch.bad:
-                self.stats.bad += len(batch.bad)
                 self._quarantine.add(batch.bad)
             yield batch
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from flowdata.batch_transforms import BATCH_TRANSFORMS, BatchTransform, as_batch_transform
 from flowdata.errors import ConfigError, DataError, StageError
 from flowdata.failures import OnError
 from flowdata.plan import EpochPlan, LastBatch, plan_epoch, steps
@@ -22,11 +25,28 @@ from flowdata.sample import Array, Batch, Sample, SampleKey, Specs
 from flowdata.seeding import NO_STREAM, sample_rng
 from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
+from flowdata.sources.function import as_source
 from flowdata.sources.order import Indices, Order, Sequential
-from flowdata.stages import BATCH_STAGES, STAGES, BatchStage, Stage, StageFunction, as_stage, describe, stage_names
+from flowdata.stages import Cut, Stage, StageFunction, as_stage, describe, stage_names
 
 if TYPE_CHECKING:
+    from flowdata.executors.stats import StepTimes
     from flowdata.loader import Loader
+
+ExecutorName = Literal["serial", "thread", "process"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Steps that the same workers do.
+
+    Args:
+        steps: Their positions in :attr:`Pipeline.step_names`.
+        workers: Number of workers.
+    """
+
+    steps: range
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -34,9 +54,11 @@ class Pipeline:
     """Source, order, stages and batches; iterate over it with :meth:`loader`.
 
     Args:
-        source: Where the records come from.
-        stages: Stages, or callables ``(sample, rng) -> sample``, applied in this order.
-        collate: Batch stages, applied in this order to what a rank gets of a batch, when it is delivered.
+        source: Where the records come from; also a sequence of mappings from names to arrays, such as a data set of
+            your own with ``__len__`` and ``__getitem__``.
+        stages: Stages, or callables ``(sample, rng) -> sample``, applied in this order. A :class:`Cut` among them lets
+            the ``process`` executor run what follows in worker processes of their own; what comes before the first one,
+            which includes reading, has ``workers``.
         batch_size: Samples in a *global* batch, over all ranks.
         order: Order of the records within an epoch.
         seed: Seed of order and augmentation, 0 or more.
@@ -46,9 +68,14 @@ class Pipeline:
             get a common size. Each group of images has a remainder of its own. The source must know its images' sizes.
         outputs: Names that reach the batch; by default all arrays that the last stage leaves (a parsed record is
             no array).
-        executor: ``serial`` (in the calling process) or ``process`` (worker processes).
-        workers: Worker processes of this rank, for the ``process`` executor.
-        prefetch_batches: Batches being prepared or waiting at any time, for the ``process`` executor.
+        batch_transforms: Batch transforms, or callables ``(batch, rng) -> batch``, applied in this order to each
+            shard's part when it is delivered, in the calling process; see :mod:`flowdata.batch_transforms`.
+        executor: ``serial`` (in the calling process, when asked), ``process`` (worker processes) or ``thread`` (worker
+            threads, for where processes cannot be had; they help as far as stages release the interpreter lock).
+        workers: Worker processes or threads of this rank. ``auto`` begins with as many as affinity and control group
+            allow, divided among the ranks of the machine; processes that the consumer turns out not to need leave
+            after a few seconds, and come back if it has to wait. Nothing else depends on their number.
+        prefetch_batches: Batches that workers prepare, or have ready, at any time.
         samples_per_message: Samples that a worker takes at a time.
         on_error: What a *bad* sample does, one with damaged or missing data: ``raise`` ends the epoch, ``skip`` leaves
             the sample out, so that its batch is shorter, ``replace`` puts the next good record in its place. No other
@@ -57,7 +84,7 @@ class Pipeline:
             :class:`flowdata.failures.BadSample`; without one they are logged.
         max_worker_restarts: Workers that may die, and be replaced and their samples made again, before it is an error.
         sample_deadline: Seconds that a worker may take for a sample while the consumer waits; then it is killed, and
-            replaced like any that dies. None for ever.
+            replaced like any that dies. A thread cannot be killed: that is an error. None for ever.
         max_bad_fraction: Part of a shard's epoch that may be bad before it is an error all the same, 0 to 1.
 
     Raises:
@@ -65,17 +92,17 @@ class Pipeline:
     """
 
     source: Source
-    stages: Sequence[Stage | StageFunction] = ()
+    stages: Sequence[Stage | StageFunction | Cut] = ()
     _: KW_ONLY
     batch_size: int
-    collate: Sequence[BatchStage] = ()
     order: Order = field(default_factory=Sequential)
     seed: int = 0
     last_batch: LastBatch = "keep"
     group_by_aspect_ratio: bool = False
     outputs: tuple[str, ...] | None = None
-    executor: Literal["serial", "process"] = "serial"
-    workers: int = 1
+    batch_transforms: Sequence[BatchTransform | Callable[[Batch, np.random.Generator], Batch]] = ()
+    executor: ExecutorName = "serial"
+    workers: int | Literal["auto"] = 1
     prefetch_batches: int = 4
     samples_per_message: int = 8
     max_worker_restarts: int = 3
@@ -85,22 +112,27 @@ class Pipeline:
     max_bad_fraction: float = 0.05
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stages", tuple(as_stage(each) for each in self.stages))
-        object.__setattr__(self, "collate", tuple(self.collate))
-        given: Any
-        for given in self.stages:
-            if type(given) in BATCH_STAGES.values():
-                raise ConfigError(f"pipeline: {given!r} takes whole batches and belongs into collate")
-        for given in self.collate:
-            if not isinstance(given, BatchStage) or type(given) in STAGES.values():
-                raise ConfigError(f"pipeline: expected batch stages in collate, got {given!r}")
+        object.__setattr__(self, "source", as_source(self.source))
+        object.__setattr__(self, "batch_transforms", tuple(as_batch_transform(each) for each in self.batch_transforms))
+        stages = tuple(each if isinstance(each, Cut) else as_stage(each) for each in self.stages)
+        object.__setattr__(self, "stages", stages)
+        for each in stages:
+            if type(each) in BATCH_TRANSFORMS.values():
+                raise ConfigError(f"pipeline: {each!r} changes whole batches and belongs into batch_transforms")
+        if any(isinstance(each, Cut) and isinstance(after, Cut) for each, after in pairwise([*stages, Cut()])):
+            raise ConfigError("pipeline: expected stages after each cut, up to the next one or the end")
+        if self.workers == "auto" and any(isinstance(each, Cut) for each in stages):
+            raise ConfigError("pipeline: expected workers to be a number where stages are cut into groups, got auto")
         for name, least in {
             "batch_size": 1, "seed": 0, "workers": 1, "prefetch_batches": 1, "samples_per_message": 1,
             "max_worker_restarts": 0,
         }.items():  # fmt: skip
             value = getattr(self, name)
+            if name == "workers" and value == "auto":
+                continue
             if type(value) is not int or value < least:
-                raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}, got {value!r}")
+                auto = " or auto" if name == "workers" else ""
+                raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}{auto}, got {value!r}")
         if self.group_by_aspect_ratio and not hasattr(self.source, "aspect_groups"):
             raise ConfigError(
                 f"pipeline: group_by_aspect_ratio needs a source that knows the sizes of its images, such as "
@@ -113,7 +145,7 @@ class Pipeline:
         if not 0 <= self.max_bad_fraction <= 1:
             raise ConfigError(f"pipeline: expected max_bad_fraction from 0 to 1, got {self.max_bad_fraction!r}")
         for name, allowed in {
-            "last_batch": ("keep", "drop", "wrap"), "executor": ("serial", "process"), "on_error": get_args(OnError),
+            "last_batch": ("keep", "drop", "wrap"), "executor": get_args(ExecutorName), "on_error": get_args(OnError),
         }.items():  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"pipeline: expected {name} to be one of {', '.join(allowed)}, "
@@ -123,14 +155,14 @@ class Pipeline:
 
     @cached_property
     def _named_stages(self) -> tuple[tuple[str, Stage], ...]:
-        stages = tuple(as_stage(each) for each in self.stages)
+        stages = tuple(as_stage(each) for each in self.stages if not isinstance(each, Cut))
         return tuple(zip(stage_names(stages), stages, strict=True))
 
     @cached_property
     def _specs(self) -> Specs:
         specs = self.source.output_spec()
         for name, each in self._named_stages:
-            specs = _output_spec(name, each, specs)
+            specs = _output_spec(name, each, specs, ", which no earlier stage produces")
         arrays = {name: spec for name, spec in specs.items() if not spec.dtype.hasobject}
         if self.outputs is None:
             return arrays
@@ -141,59 +173,111 @@ class Pipeline:
                               f"there is {', '.join(arrays) or 'nothing yet: add a decoder stage'}")  # fmt: skip
         return {name: arrays[name] for name in self.outputs}
 
-    @cached_property
-    def _collate_specs(self) -> tuple[Specs, ...]:
-        """The specs before each batch stage, and after the last."""
-        found = [self._specs]
-        for name, each in zip(stage_names(tuple(self.collate)), self.collate, strict=True):
-            found.append(_output_spec(name, each, found[-1]))
-        return tuple(found)
-
-    def sample_specs(self) -> Specs:
-        """Name to spec of every value of a sample that becomes part of a batch: what executors put together."""
+    def output_specs(self) -> Specs:
+        """Name to spec of every value of a sample as the stages leave it."""
         return dict(self._specs)
 
-    def output_specs(self) -> Specs:
+    @cached_property
+    def _named_transforms(self) -> tuple[tuple[str, BatchTransform], ...]:
+        transforms = tuple(as_batch_transform(each) for each in self.batch_transforms)
+        return tuple(zip(stage_names(transforms), transforms, strict=True))
+
+    @cached_property
+    def _batch_specs(self) -> tuple[Specs, ...]:
+        """The specs before each batch transform, and after the last."""
+        found = [self._specs]
+        for name, each in self._named_transforms:
+            found.append(_output_spec(name, each, found[-1], " in the batch"))
+        return tuple(found)
+
+    def batch_specs(self) -> Specs:
         """Name to spec of every value in a delivered batch, without the batch axis.
 
-        A value whose shape is not fixed is a list of arrays, unless a batch stage has made one array of them.
+        A value whose shape is not fixed is a list of arrays, unless a batch transform has made one array of them.
         """
-        return dict(self._collate_specs[-1])
+        return dict(self._batch_specs[-1])
 
-    def collated(self, batch: Batch) -> Batch:
-        """Take a batch of samples through the batch stages.
+    def transform(self, batch: Batch) -> Batch:
+        """Take one shard's part of a batch through the batch transforms.
 
         Raises:
-            StageError: a batch stage raised; the message names it.
+            StageError: a transform raised; the message names transform and batch.
         """
-        names = stage_names(tuple(self.collate))
-        for name, each, specs in zip(names, self.collate, self._collate_specs, strict=False):
+        before, after = self._batch_specs[:-1], self._batch_specs[-1]
+        for (name, each), specs in zip(self._named_transforms, before, strict=True):
             try:
-                batch = each(batch, specs)
+                rng = sample_rng(self.seed, batch.epoch, batch.step, f"batch {name}")
+                batch = each(replace(batch, specs=specs), rng)
             except Exception as error:
-                raise _stage_error(name, f"batch {batch.step} of epoch {batch.epoch}", error) from error
-        return batch
+                where = f"batch transform {name}, epoch {batch.epoch}, step {batch.step}"
+                raise _stage_error(name, where, error) from error
+        return replace(batch, specs=after)
 
-    def process(self, key: SampleKey, rows: Mapping[str, Array] | None = None) -> Sample:
+    @property
+    def step_names(self) -> tuple[str, ...]:
+        """What happens to a sample, in order: ``read``, then the stages by their distinct names."""
+        return ("read", *(name for name, _ in self._named_stages))
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The steps by who does them in the ``process`` executor; one group unless stages are cut."""
+        starts, workers = [0], [1 if self.workers == "auto" else self.workers]
+        step = 1
+        for each in self.stages:
+            if isinstance(each, Cut):
+                starts.append(step)
+                workers.append(each.workers)
+            else:
+                step += 1
+        ends = [*starts[1:], step]
+        return tuple(Group(range(*bounds), count) for *bounds, count in zip(starts, ends, workers, strict=True))
+
+    def process(
+        self, key: SampleKey, rows: Mapping[str, Array] | None = None, steps: StepTimes | None = None
+    ) -> Sample:
         """Read one record and take it through all stages: the definition of what a sample is.
 
         Args:
             key: Which sample.
             rows: Memory for finished arrays, see :meth:`flowdata.sample.Sample.destination`.
+            steps: Where to say which of :attr:`step_names` is under way, and to add how long each took.
 
         Raises:
             RecordError: the record cannot be read.
             StageError: a stage raised; the message names stage and record.
         """
-        sample = self.source.read(key)
+        sample = self.read(key, steps)
         sample.rows = rows or {}
-        for name, each in self._named_stages:
+        return self.advance(sample, range(1, len(self._named_stages) + 1), steps).select(tuple(self._specs))
+
+    def read(self, key: SampleKey, steps: StepTimes | None = None) -> Sample:
+        """The first step of :meth:`process`."""
+        before = time.perf_counter_ns()
+        if steps is not None:
+            steps.current = 0
+        sample = self.source.read(key)
+        if steps is not None:
+            steps.ns[0] += time.perf_counter_ns() - before
+        return sample
+
+    def advance(self, sample: Sample, numbers: range, steps: StepTimes | None = None) -> Sample:
+        """Some of the further steps of :meth:`process`, by their numbers."""
+        clock = time.perf_counter_ns
+        key, before = sample.key, clock()
+        for number in numbers:
+            name, each = self._named_stages[number - 1]
+            if steps is not None:
+                steps.current = number
             try:
                 draws = getattr(each, "draws", True)  # a random stream costs more than some stages
                 sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
             except Exception as error:
-                raise _stage_error(name, f"record {key.index} ({sample.origin})", error) from error
-        return sample.select(tuple(self._specs))
+                raise _stage_error(name, f"stage {name}, record {key.index} ({sample.origin})", error) from error
+            if steps is not None:
+                after = clock()
+                steps.ns[number] += after - before
+                before = after
+        return sample
 
     # -- which samples a batch holds ---------------------------------------------------------------------------------
 
@@ -234,7 +318,7 @@ class Pipeline:
             self.last_batch,
             self.group_by_aspect_ratio,
             self.outputs,
-            [describe(each) for each in self.collate],
+            [(name, describe(each)) for name, each in self._named_transforms],
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -249,18 +333,19 @@ class Pipeline:
         return Loader(self, shard or ShardSpec())
 
 
-def _output_spec(name: str, stage: Stage | BatchStage, specs: Specs) -> Specs:
+def _output_spec(name: str, part: Stage | BatchTransform, specs: Specs, missing: str) -> Specs:
     try:
-        return stage.output_spec(specs)
+        return part.output_spec(specs)
     except KeyError as error:
-        raise ConfigError(f"{name}: needs the value {error}, which no earlier stage produces; "
-                          f"there is {', '.join(specs) or 'nothing'}") from None  # fmt: skip
+        raise ConfigError(
+            f"{name}: needs the value {error}{missing}; there is {', '.join(specs) or 'nothing'}"
+        ) from None
 
 
-def _stage_error(name: str, what: str, error: Exception) -> StageError:
-    """What escaped from a stage, with where it happened."""
+def _stage_error(name: str, where: str, error: Exception) -> StageError:
+    """What escaped from a stage or batch transform, with where it happened."""
     kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
-    wrapped = StageError(f"stage {name}, {what}: {kind}{error}")
+    wrapped = StageError(f"{where}: {kind}{error}")
     wrapped.stage = name
     wrapped.summary_only = getattr(error, "summary_only", False)
     return wrapped

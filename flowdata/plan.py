@@ -55,7 +55,8 @@ def plan_epoch(
     missing = int(starts[-1]) - length
     if last_batch == "wrap" and missing > 0:
         permutation = np.concatenate([permutation, np.resize(permutation, missing)])
-    return EpochPlan(permutation, np.minimum(starts, len(permutation)))
+    starts = np.minimum(starts, len(permutation))
+    return EpochPlan(permutation[: starts[-1]], starts)
 
 
 def _plan_groups(permutation: Indices, batch_size: int, last_batch: LastBatch, groups: Indices) -> EpochPlan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,7 @@ class Batch(Mapping[str, Any]):
         global_size: Samples in the global batch, over all shards, as planned.
         bad: What was left out or replaced; ``indices`` has no row for what was left out, and the planned index for
             what was replaced.
+        specs: What one sample's value is by each name, as far as the pipeline says: also where there is no sample.
     """
 
     arrays: dict[str, Any]
@@ -124,6 +125,7 @@ class Batch(Mapping[str, Any]):
     step: int
     global_size: int
     bad: tuple[BadSample, ...] = ()
+    specs: Specs = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         return self.arrays[name]
@@ -134,6 +136,10 @@ class Batch(Mapping[str, Any]):
     def __len__(self) -> int:
         """Number of named arrays; the number of samples is :attr:`size`."""
         return len(self.arrays)
+
+    def replace(self, **changes: Any) -> Batch:
+        """This batch with some arrays added or exchanged."""
+        return replace(self, arrays=self.arrays | changes)
 
     @property
     def size(self) -> int:

@@ -62,6 +62,25 @@ for _kind, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), [*_first, ""])
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what the core schema of YAML 1.2, or that of 1.1, would take for something else than text."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {  # noqa: RUF012  # declared so by the base class
+        first: yaml.SafeDumper.yaml_implicit_resolvers.get(first, []) + _Loader.yaml_implicit_resolvers.get(first, [])
+        for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+    }
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write everything out."""
+        return True
+
+
+def dump_yaml(tree: Any) -> str:
+    """Text that :func:`parse_yaml` reads as ``tree``."""
+    text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return text
+
+
 class _Reader:
     """Nodes to values, noting the line of each key and list item."""
 

@@ -27,9 +27,20 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from flownn import backend, dtypes, overwritten
-from flownn.engine import Backward, GradientSink, HookHandle, quiet, run_backward
+from flownn.anomaly import detect_anomaly, is_anomaly_enabled, set_detect_anomaly
+from flownn.autograd_function import Function, FunctionCtx
+from flownn.engine import Backward, GradientSink, HookHandle, add_gradients, quiet, run_backward
 from flownn.errors import DtypeError, GradientError
-from flownn.grad_mode import enable_grad, is_grad_enabled, mode, no_grad, set_grad_enabled
+from flownn.grad_mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    mode,
+    no_grad,
+    set_grad_enabled,
+)
+from flownn.gradcheck import gradcheck
 from flownn.graph import Node, OutputNode, TensorBase, TupleNode, link_view, wrap
 from flownn.overwritten import mark_overwritten, memory_owner
 
@@ -38,19 +49,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backward",
+    "Function",
+    "FunctionCtx",
     "GradientSink",
     "HookHandle",
     "Node",
     "TensorBase",
     "backward",
+    "detect_anomaly",
     "enable_grad",
     "grad",
+    "gradcheck",
+    "inference_mode",
+    "is_anomaly_enabled",
     "is_grad_enabled",
+    "is_inference_mode_enabled",
     "mark_overwritten",
     "memory_owner",
     "no_grad",
     "op",
     "quiet",
+    "set_detect_anomaly",
     "set_grad_enabled",
     "wrap",
 ]
@@ -237,6 +256,7 @@ def backward(
     grad_tensors: Any = None,
     retain_graph: bool = False,
     create_graph: bool = False,
+    inputs: Any = None,
 ) -> None:
     """Add the gradients of ``tensors`` to the ``grad`` of the leaves that they were computed from.
 
@@ -245,6 +265,7 @@ def backward(
         grad_tensors: Gradient of each, of its shape; None means 1, for a tensor of one element.
         retain_graph: Keep what the ops saved, so that another backward through the graph can follow.
         create_graph: Not available; gradients are first order.
+        inputs: One tensor or several, leaves or results, whose ``grad`` alone is added to.
 
     Raises:
         GradientError: a tensor needs no gradient, the graph was freed, or a saved value was overwritten in place.
@@ -255,7 +276,8 @@ def backward(
     """
     tensors = _as_sequence(tensors)
     gradients = [None] * len(tensors) if grad_tensors is None else _as_sequence(grad_tensors)
-    run_backward(tensors, gradients, retain_graph=retain_graph, create_graph=create_graph)
+    wanted = None if inputs is None else _as_sequence(inputs)
+    add_gradients(tensors, gradients, wanted, retain_graph=retain_graph, create_graph=create_graph)
 
 
 def grad(
@@ -265,6 +287,7 @@ def grad(
     retain_graph: bool = False,
     create_graph: bool = False,
     allow_unused: bool = False,
+    materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of ``outputs`` with respect to ``inputs``; no tensor's ``grad`` changes.
 
@@ -275,6 +298,7 @@ def grad(
         retain_graph: Keep what the ops saved, so that another backward through the graph can follow.
         create_graph: Not available; gradients are first order.
         allow_unused: Return None for an input that no output depends on, instead of raising.
+        materialize_grads: Return zeros for such an input.
 
     Raises:
         GradientError: as `backward`, and for an unused input.
@@ -286,6 +310,11 @@ def grad(
     outputs, inputs = _as_sequence(outputs), _as_sequence(inputs)
     gradients = [None] * len(outputs) if grad_outputs is None else _as_sequence(grad_outputs)
     arrays = run_backward(outputs, gradients, retain_graph=retain_graph, create_graph=create_graph, inputs=inputs)
+    if materialize_grads:
+        arrays = [
+            backend.array_module(each.data).zeros_like(each.data) if array is None else array
+            for each, array in zip(inputs, arrays, strict=True)
+        ]
     if not allow_unused and any(array is None for array in arrays):
         unused = [i for i, array in enumerate(arrays) if array is None]
         raise GradientError(f"grad: no output depends on inputs {unused}; allow_unused=True returns None for them")

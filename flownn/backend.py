@@ -152,6 +152,11 @@ def to_device(array: Any, target: device) -> Any:
         return cupy.asarray(array)
 
 
+def address(array: Any) -> int:
+    """Where in memory the first element is."""
+    return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
+
+
 def special_functions(xp: ModuleType) -> Any:
     """``scipy.special`` or its CuPy twin, loaded when first needed."""
     if xp is np:

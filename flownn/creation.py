@@ -25,6 +25,15 @@ def _kind(dtype: Any) -> np.dtype[Any]:
     return (dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype)).dtype
 
 
+def _sizes(name: str, sizes: tuple[Any, ...], size: Any) -> tuple[int, ...]:
+    """The shape that was given, by position or by name."""
+    if size is None:
+        return sizes_of(name, sizes)
+    if sizes:
+        raise ShapeError(f"{name}: expected sizes or size=, got {sizes} and {size}")
+    return sizes_of(name, (tuple(size),))
+
+
 # ---------------------------------------------------------------- from values
 
 
@@ -114,11 +123,12 @@ def full(
     return _finish(np.full(sizes_of("full", (size,)), fill_value, kind), device, requires_grad)
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros.
 
     Args:
-        *size: Sizes, or one sequence of them.
+        *sizes: Sizes, or one sequence of them.
+        size: The sequence by name.
         dtype: Element type; None means the default floating point type.
         device: Where to keep it; None means the cpu.
         requires_grad: Whether ops on it are recorded.
@@ -126,31 +136,33 @@ def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     >>> zeros(2, 3).shape
     flownn.Size([2, 3])
     """
-    return _finish(np.zeros(sizes_of("zeros", size), _kind(dtype)), device, requires_grad)
+    return _finish(np.zeros(_sizes("zeros", sizes, size), _kind(dtype)), device, requires_grad)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones.
 
     Args:
-        *size: Sizes, or one sequence of them.
+        *sizes: Sizes, or one sequence of them.
+        size: The sequence by name.
         dtype: Element type; None means the default floating point type.
         device: Where to keep it; None means the cpu.
         requires_grad: Whether ops on it are recorded.
     """
-    return _finish(np.ones(sizes_of("ones", size), _kind(dtype)), device, requires_grad)
+    return _finish(np.ones(_sizes("ones", sizes, size), _kind(dtype)), device, requires_grad)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor whose values are whatever the memory holds.
 
     Args:
-        *size: Sizes, or one sequence of them.
+        *sizes: Sizes, or one sequence of them.
+        size: The sequence by name.
         dtype: Element type; None means the default floating point type.
         device: Where to keep it; None means the cpu.
         requires_grad: Whether ops on it are recorded.
     """
-    return _finish(np.empty(sizes_of("empty", size), _kind(dtype)), device, requires_grad)
+    return _finish(np.empty(_sizes("empty", sizes, size), _kind(dtype)), device, requires_grad)
 
 
 def _like(other: Tensor, dtype: Any, device: Any, requires_grad: bool) -> dict[str, Any]:
@@ -236,6 +248,56 @@ def linspace(
     return _finish(np.linspace(start, end, steps).astype(_kind(dtype)), device, requires_grad)
 
 
+def logspace(
+    start: float,
+    end: float,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """``steps`` powers of ``base`` whose exponents go from ``start`` to ``end`` at equal distances.
+
+    Args:
+        start: First exponent.
+        end: Last exponent.
+        steps: How many.
+        base: What is raised to these powers.
+        dtype: Element type; None means the default floating point type.
+        device: Where to keep it; None means the cpu.
+        requires_grad: Whether ops on it are recorded.
+    """
+    return _finish((base ** np.linspace(start, end, steps)).astype(_kind(dtype)), device, requires_grad)
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
+    """Rows and columns, shape (2, n), of the elements of a matrix on and below a diagonal, in row-major order.
+
+    Args:
+        row: Rows of the matrix.
+        col: Its columns.
+        offset: 0 is the main diagonal; positive ones are above it.
+        dtype: Element type.
+        device: Where to keep it; None means the cpu.
+    """
+    return _finish(np.stack(np.tril_indices(row, offset, col)).astype(_kind(dtype)), device, False)
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, device: Any = None) -> Tensor:
+    """Rows and columns, shape (2, n), of the elements of a matrix on and above a diagonal, in row-major order.
+
+    Args:
+        row: Rows of the matrix.
+        col: Its columns.
+        offset: 0 is the main diagonal; positive ones are above it.
+        dtype: Element type.
+        device: Where to keep it; None means the cpu.
+    """
+    return _finish(np.stack(np.triu_indices(row, offset, col)).astype(_kind(dtype)), device, False)
+
+
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A matrix with ones on the diagonal and zeros elsewhere.
 
@@ -260,7 +322,8 @@ def _floating(name: str, dtype: Any) -> np.dtype[Any]:
 
 
 def rand(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     generator: Generator | None = None,
     dtype: Any = None,
     device: Any = None,
@@ -269,7 +332,8 @@ def rand(
     """Numbers drawn uniformly from [0, 1).
 
     Args:
-        *size: Sizes, or one sequence of them.
+        *sizes: Sizes, or one sequence of them.
+        size: The sequence by name.
         generator: Where to draw from; None means the default generator. The numbers are the same on every device.
         dtype: Floating point type; None means the default one.
         device: Where to keep it; None means the cpu.
@@ -278,12 +342,13 @@ def rand(
     Raises:
         DtypeError: ``dtype`` is no floating point type.
     """
-    drawn = (generator or default_generator).uniform(sizes_of("rand", size), _floating("rand", dtype))
+    drawn = (generator or default_generator).uniform(_sizes("rand", sizes, size), _floating("rand", dtype))
     return _finish(drawn, device, requires_grad)
 
 
 def randn(
-    *size: Any,
+    *sizes: Any,
+    size: Any = None,
     generator: Generator | None = None,
     dtype: Any = None,
     device: Any = None,
@@ -292,7 +357,8 @@ def randn(
     """Numbers drawn from the normal distribution with mean 0 and standard deviation 1.
 
     Args:
-        *size: Sizes, or one sequence of them.
+        *sizes: Sizes, or one sequence of them.
+        size: The sequence by name.
         generator: Where to draw from; None means the default generator. The numbers are the same on every device.
         dtype: Floating point type; None means the default one.
         device: Where to keep it; None means the cpu.
@@ -301,7 +367,7 @@ def randn(
     Raises:
         DtypeError: ``dtype`` is no floating point type.
     """
-    drawn = (generator or default_generator).normal(sizes_of("randn", size), _floating("randn", dtype))
+    drawn = (generator or default_generator).normal(_sizes("randn", sizes, size), _floating("randn", dtype))
     return _finish(drawn, device, requires_grad)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable
+from dataclasses import InitVar, dataclass, field
 from typing import Any, Final
 
 import ml_dtypes
@@ -218,3 +219,70 @@ def result_dtype(operands: Iterable[Any]) -> np.dtype[Any]:
     if result is None:
         raise DtypeError("expected at least one operand")
     return result
+
+
+@dataclass(frozen=True)
+class finfo:
+    """What a floating point type can hold.
+
+    Args:
+        of: The type; None means the default one.
+
+    Raises:
+        DtypeError: it is no floating point type.
+
+    >>> finfo("float16").max, finfo("bfloat16").bits
+    (65504.0, 16)
+    """
+
+    of: InitVar[Any] = None
+    bits: builtins.int = field(init=False)
+    eps: builtins.float = field(init=False)  # distance from 1 to the next number
+    max: builtins.float = field(init=False)
+    min: builtins.float = field(init=False)  # the most negative number
+    tiny: builtins.float = field(init=False)  # the smallest positive number of full precision
+    smallest_normal: builtins.float = field(init=False)  # the same
+    resolution: builtins.float = field(init=False)  # 10 to the power of minus the decimal digits
+    dtype: builtins.str = field(init=False)
+
+    def __post_init__(self, of: Any) -> None:
+        kind = _default if of is None else as_dtype(of)
+        if not kind.is_floating_point:
+            raise DtypeError(f"finfo: expected a floating point type, got {kind}; see iinfo")
+        found = ml_dtypes.finfo(kind.dtype)
+        for name in ("eps", "max", "min", "tiny", "smallest_normal"):
+            object.__setattr__(self, name, float(getattr(found, name)))
+        object.__setattr__(self, "resolution", 10.0 ** -int(found.precision))
+        object.__setattr__(self, "bits", 8 * kind.itemsize)
+        object.__setattr__(self, "dtype", kind.name)
+
+
+@dataclass(frozen=True)
+class iinfo:
+    """What an integer type can hold.
+
+    Args:
+        of: The type.
+
+    Raises:
+        DtypeError: it is no integer type.
+
+    >>> iinfo("int8").min, iinfo("uint8").max
+    (-128, 255)
+    """
+
+    of: InitVar[Any]
+    bits: builtins.int = field(init=False)
+    max: builtins.int = field(init=False)
+    min: builtins.int = field(init=False)
+    dtype: builtins.str = field(init=False)
+
+    def __post_init__(self, of: Any) -> None:
+        kind = as_dtype(of)
+        if category(kind.dtype) != INTEGER:
+            raise DtypeError(f"iinfo: expected an integer type, got {kind}; see finfo")
+        found = np.iinfo(kind.dtype)
+        object.__setattr__(self, "max", int(found.max))
+        object.__setattr__(self, "min", int(found.min))
+        object.__setattr__(self, "bits", 8 * kind.itemsize)
+        object.__setattr__(self, "dtype", kind.name)

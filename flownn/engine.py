@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flownn import backend, overwritten
+from flownn import anomaly, backend, overwritten
 from flownn.dtypes import accumulator
 from flownn.errors import GradientError, ShapeError
 from flownn.grad_mode import no_grad
@@ -100,6 +100,21 @@ def run_backward(
             callback()
         raise
     return [] if inputs is None or wanted is None else [wanted[_edge_of(each)] for each in inputs]
+
+
+def add_gradients(
+    tensors: Sequence[TensorBase],
+    gradients: Sequence[Any],
+    inputs: Sequence[TensorBase] | None,
+    *,
+    retain_graph: bool,
+    create_graph: bool,
+) -> None:
+    """`run_backward` that adds to the ``grad`` of ``inputs`` only, leaves or results, if there are any."""
+    found = run_backward(tensors, gradients, retain_graph=retain_graph, create_graph=create_graph, inputs=inputs)
+    for each, array in zip(inputs or (), found, strict=True):
+        if array is not None:
+            each.grad = wrap(array if each.grad is None else _as_array(each.grad.data + array))
 
 
 def quiet() -> np.errstate:
@@ -196,7 +211,7 @@ def _process(
                 try:
                     c = c()
                 except Exception as error:
-                    error.add_note(f"raised in {node.name}")
+                    _say_where(error, node)
                     raise
             is_node = isinstance(edge, Node)
             if c is not None:
@@ -204,6 +219,8 @@ def _process(
                 c = _as_array(c)
                 if c.shape != target.shape:
                     c = _sum_to(c, target.shape, node)
+                if anomaly.enabled:
+                    anomaly.check(node.name, node.trace, i, c)
                 if c.dtype != target.dtype:
                     c = c.astype(target.dtype)
                 known = arrived.get(edge)
@@ -248,13 +265,19 @@ def _run_node(node: Node, g: Any, arrived: dict[Any, Any], wanted: dict[Any, Any
     try:
         contributions = node.vjp(g)
     except Exception as error:
-        error.add_note(f"raised in {node.name}")
+        _say_where(error, node)
         raise
     if len(contributions) < len(node.edges):
         raise GradientError(
             f"{node.name}: expected {len(node.edges)} gradients, one per array input, got {len(contributions)}"
         )
     return contributions
+
+
+def _say_where(error: Exception, node: Node) -> None:
+    error.add_note(f"raised in {node.name}")
+    if anomaly.enabled:
+        error.add_note(anomaly.called_at(node.trace))
 
 
 def _references(array: Any) -> int:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from flownn import anomaly
+
 Vjp = Callable[[Any], Sequence[Any]]
 Hook = Callable[[Any], Any]
 
@@ -38,10 +40,10 @@ class Node:
 
     ``edges`` has an entry per array input: the node that computed it, the leaf tensor itself, or None where no
     gradient is needed. ``shape`` and ``dtype`` are the result's. ``stamp`` is the time of recording on the clock of
-    in-place changes. ``vjp`` is None once the graph was freed.
+    in-place changes. ``vjp`` is None once the graph was freed. ``trace`` says in anomaly mode where the op was called.
     """
 
-    __slots__ = ("dtype", "edges", "hooks", "op", "shape", "stamp", "vjp")
+    __slots__ = ("dtype", "edges", "hooks", "op", "shape", "stamp", "trace", "vjp")
 
     def __init__(
         self, op: str, vjp: Vjp | None, edges: Sequence[Any], stamp: int, shape: tuple[int, ...], dtype: np.dtype[Any]
@@ -53,6 +55,7 @@ class Node:
         self.shape = shape
         self.dtype = dtype
         self.hooks: dict[int, Hook] | None = None
+        self.trace = anomaly.here() if anomaly.enabled else None
 
     @property
     def name(self) -> str:

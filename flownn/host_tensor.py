@@ -9,6 +9,7 @@ import numpy as np
 
 from flownn import backend, dtypes
 from flownn.errors import DeviceError, DtypeError, GradientError
+from flownn.ops import layout
 from flownn.tensor import Size, Tensor
 
 _SHOWN = 6
@@ -107,13 +108,22 @@ class HostTensor(Tensor):
             raise DtypeError(f"numpy: {self._dtype} is no array; a decoder such as nn.OFRecordRawDecoder makes one")
         return list(self.values)
 
-    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
-        """The tensor itself, or a copy: there is no other type or device for it.
+    def to(
+        self,
+        *args: Any,
+        dtype: Any = None,
+        device: Any = None,
+        copy: bool = False,
+        memory_format: layout.memory_format = layout.preserve_format,
+    ) -> Tensor:
+        """The tensor itself, or a copy: there is no other type, device or memory format for it.
 
         Raises:
             DeviceError: another device is asked for.
-            DtypeError: another type is asked for.
+            DtypeError: another type, or a memory format, is asked for.
         """
+        if memory_format is not layout.preserve_format:
+            raise DtypeError(f"to: {self._content()} have no memory format, got {memory_format}")
         for wanted in (*args, dtype, device):
             if isinstance(wanted, Tensor):
                 self.to(wanted.device, wanted.dtype)

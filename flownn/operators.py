@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from flownn import inplace
-from flownn.graph import TensorBase
-from flownn.ops import activation, compare, elementwise, reduce
+from flownn import sampling
+from flownn.operators_in_place import InPlaceOperators
+from flownn.ops import (
+    activation,
+    arithmetic,
+    compare,
+    distance,
+    elementwise,
+    layout,
+    linalg,
+    products,
+    rearrange,
+    reduce,
+    scan,
+    special,
+    statistics,
+)
+from flownn.ops import diagonal as diagonals
 from flownn.ops import index as indexing
-from flownn.ops import matmul as products
+from flownn.ops import matmul as multiplication
+from flownn.ops import scatter as scattering
 from flownn.ops import shape as shapes
 from flownn.ops import softmax as softmaxes
+from flownn.ops import sort as ordering
 from flownn.ops.axes import axis_of
-from flownn.random import Generator, default_generator
 
 if TYPE_CHECKING:
     from flownn.tensor import Tensor
 
 
-def _in_place(name: str, op: Callable[..., Tensor]) -> Callable[..., Any]:
-    """A method that puts the op's result into the tensor's own memory and returns the tensor."""
-
-    def method(self: Any, *operands: Any, **attrs: Any) -> Any:
-        inplace.replace(self, name, op, *operands, **attrs)
-        return self
-
-    method.__name__ = name
-    method.__doc__ = f"`{name.strip('_')}` into the tensor's own memory; a recorded graph continues from the result."
-    return method
-
-
-class Operators(TensorBase):
+class Operators(InPlaceOperators):
     """Everything that a tensor can be asked to compute."""
 
     # ------------------------------------------------------------ arithmetic
@@ -53,45 +54,93 @@ class Operators(TensorBase):
     __rpow__ = elementwise.reversed_power
     neg = negative = __neg__ = elementwise.negative
     abs = absolute = __abs__ = elementwise.absolute
-    matmul = __matmul__ = products.matmul
-    bmm = products.bmm
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return products.matmul(other, self)
+    fmod = arithmetic.fmod
+    float_power = arithmetic.float_power
+    atan2 = arctan2 = arithmetic.atan2
+    hypot = arithmetic.hypot
+    copysign = arithmetic.copysign
+    heaviside = arithmetic.heaviside
+    gcd = arithmetic.gcd
+    lcm = arithmetic.lcm
+    xlogy = arithmetic.xlogy
+    logaddexp = arithmetic.logaddexp
+    logaddexp2 = arithmetic.logaddexp2
+    lerp = arithmetic.lerp
+    addcmul = arithmetic.addcmul
+    addcdiv = arithmetic.addcdiv
 
     def __pos__(self) -> Self:
         return self
 
+    positive = __pos__
+
+    # ------------------------------------------------------------ products
+
+    matmul = __matmul__ = multiplication.matmul
+    bmm = multiplication.bmm
+    mm = products.mm
+    mv = products.mv
+    dot = products.dot
+    vdot = products.dot
+    inner = products.inner
+    outer = ger = products.outer
+    kron = products.kron
+    cross = products.cross
+    trace = products.trace
+    addmm = products.addmm
+    addmv = products.addmv
+    addr = products.addr
+    addbmm = products.addbmm
+    baddbmm = products.baddbmm
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        result: Tensor = multiplication.matmul(other, self)
+        return result
+
     # ------------------------------------------------------------ comparison, logic, choice
 
-    eq = compare.equal
-    ne = __ne__ = compare.not_equal  # type: ignore[assignment]
-    lt = __lt__ = compare.less
-    le = __le__ = compare.less_equal
-    gt = __gt__ = compare.greater
-    ge = __ge__ = compare.greater_equal
+    eq = compare.eq
+    equal = compare.equal
+    ne = not_equal = __ne__ = compare.not_equal  # type: ignore[assignment]
+    lt = less = __lt__ = compare.less
+    le = less_equal = __le__ = compare.less_equal
+    gt = greater = __gt__ = compare.greater
+    ge = greater_equal = __ge__ = compare.greater_equal
+    isclose = compare.isclose
+    allclose = compare.allclose
+    isin = compare.isin
     logical_and = compare.logical_and
     logical_or = compare.logical_or
     logical_xor = compare.logical_xor
     logical_not = compare.logical_not
-    __and__ = __rand__ = compare.bitwise_and
-    __or__ = __ror__ = compare.bitwise_or
-    __xor__ = __rxor__ = compare.bitwise_xor
-    __invert__ = compare.bitwise_not
+    bitwise_and = __and__ = __rand__ = compare.bitwise_and
+    bitwise_or = __or__ = __ror__ = compare.bitwise_or
+    bitwise_xor = __xor__ = __rxor__ = compare.bitwise_xor
+    bitwise_not = __invert__ = compare.bitwise_not
+    bitwise_left_shift = __lshift__ = compare.bitwise_left_shift
+    bitwise_right_shift = __rshift__ = compare.bitwise_right_shift
+    signbit = compare.signbit
+    isposinf = compare.isposinf
+    isneginf = compare.isneginf
     isnan = compare.isnan
     isinf = compare.isinf
     isfinite = compare.isfinite
     maximum = elementwise.maximum
     minimum = elementwise.minimum
+    fmax = arithmetic.fmax
+    fmin = arithmetic.fmin
     clamp = clip = elementwise.clamp
+    clamp_min = arithmetic.clamp_min
+    clamp_max = arithmetic.clamp_max
     masked_fill = compare.masked_fill
 
     def __eq__(self, other: object) -> Any:
-        return NotImplemented if other is None or isinstance(other, str) else compare.equal(self, other)
+        return NotImplemented if other is None or isinstance(other, str) else compare.eq(self, other)
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This tensor where ``condition`` is true, else ``other``."""
-        return compare.where(condition, self, other)
+        result: Tensor = compare.where(condition, self, other)
+        return result
 
     # ------------------------------------------------------------ functions of single elements
 
@@ -114,12 +163,26 @@ class Operators(TensorBase):
     sinh = elementwise.sinh
     cosh = elementwise.cosh
     tanh = activation.tanh
+    asinh = arcsinh = special.asinh
+    acosh = arccosh = special.acosh
+    atanh = arctanh = special.atanh
+    exp2 = special.exp2
     erf = elementwise.erf
+    erfc = special.erfc
+    erfinv = special.erfinv
+    lgamma = special.lgamma
+    digamma = special.digamma
+    sinc = special.sinc
+    logit = special.logit
+    nan_to_num = special.nan_to_num
+    deg2rad = special.deg2rad
+    rad2deg = special.rad2deg
+    frac = special.frac
     floor = elementwise.floor
     ceil = elementwise.ceil
-    trunc = elementwise.trunc
+    trunc = fix = elementwise.trunc
     round = elementwise.round_
-    sign = elementwise.sign
+    sign = sgn = elementwise.sign
     relu = activation.relu
     sigmoid = activation.sigmoid
     prelu = activation.prelu
@@ -143,17 +206,53 @@ class Operators(TensorBase):
     prod = reduce.prod
     var = reduce.var
     std = reduce.std
-    norm = reduce.norm
+    var_mean = statistics.var_mean
+    std_mean = statistics.std_mean
+    nansum = statistics.nansum
+    nanmean = statistics.nanmean
+    norm = distance.norm
+    dist = distance.dist
     logsumexp = reduce.logsumexp
-    cumsum = reduce.cumsum
+    count_nonzero = statistics.count_nonzero
+    cumsum = scan.cumsum
+    cumprod = scan.cumprod
+    cummax = scan.cummax
+    cummin = scan.cummin
+    logcumsumexp = scan.logcumsumexp
     max = reduce.max
     min = reduce.min
     amax = reduce.amax
     amin = reduce.amin
     argmax = reduce.argmax
+    aminmax = statistics.aminmax
     argmin = reduce.argmin
     all = reduce.all
     any = reduce.any
+
+    # ------------------------------------------------------------ order and counting
+
+    sort = ordering.sort
+    argsort = ordering.argsort
+    msort = ordering.msort
+    topk = ordering.topk
+    kthvalue = ordering.kthvalue
+    median = ordering.median
+    nanmedian = ordering.nanmedian
+    mode = ordering.mode
+    quantile = ordering.quantile
+    nanquantile = ordering.nanquantile
+    unique = statistics.unique
+    unique_consecutive = statistics.unique_consecutive
+    bincount = statistics.bincount
+    histc = statistics.histc
+
+    # ------------------------------------------------------------ random numbers, linear algebra
+
+    bernoulli = sampling.bernoulli
+    multinomial = sampling.multinomial
+    det = linalg.det
+    slogdet = linalg.slogdet
+    inverse = linalg.inv
 
     # ------------------------------------------------------------ shape
 
@@ -166,18 +265,38 @@ class Operators(TensorBase):
     squeeze = shapes.squeeze
     unsqueeze = shapes.unsqueeze
     permute = shapes.permute
-    transpose = swapaxes = shapes.transpose
-    movedim = shapes.movedim
+    transpose = swapaxes = swapdims = shapes.transpose
+    adjoint = rearrange.adjoint
+    movedim = moveaxis = shapes.movedim
+    ravel = rearrange.ravel
     t = shapes.t
     expand = broadcast_to = shapes.expand
     expand_as = shapes.expand_as
-    contiguous = shapes.contiguous
+    contiguous = layout.contiguous
+    clone = layout.clone
     repeat = shapes.repeat
+    repeat_interleave = rearrange.repeat_interleave
+    tile = rearrange.tile
     flip = shapes.flip
+    fliplr = rearrange.fliplr
+    flipud = rearrange.flipud
+    roll = rearrange.roll
+    rot90 = rearrange.rot90
+    tril = diagonals.tril
+    triu = diagonals.triu
+    diag = diagonals.diag
+    diagflat = diagonals.diagflat
+    diagonal = diagonals.diagonal
+    diag_embed = diagonals.diag_embed
+    diff = rearrange.diff
     split = shapes.split
+    tensor_split = rearrange.tensor_split
+    hsplit = rearrange.hsplit
+    vsplit = rearrange.vsplit
+    dsplit = rearrange.dsplit
     chunk = shapes.chunk
     unbind = shapes.unbind
-    clone = elementwise.clone
+    unfold = rearrange.unfold
 
     # ------------------------------------------------------------ indexing
 
@@ -187,62 +306,16 @@ class Operators(TensorBase):
     masked_select = indexing.masked_select
     nonzero = indexing.nonzero
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        inplace.assign(self, "index assignment", key, value)
-
-    # ------------------------------------------------------------ in place
-
-    add_ = __iadd__ = _in_place("add_", elementwise.add)
-    sub_ = subtract_ = __isub__ = _in_place("sub_", elementwise.subtract)
-    mul_ = multiply_ = __imul__ = _in_place("mul_", elementwise.multiply)
-    div_ = divide_ = __itruediv__ = _in_place("div_", elementwise.divide)
-    pow_ = __ipow__ = _in_place("pow_", elementwise.power)
-    __ifloordiv__ = _in_place("floor_divide_", elementwise.floor_divide)
-    neg_ = _in_place("neg_", elementwise.negative)
-    abs_ = _in_place("abs_", elementwise.absolute)
-    exp_ = _in_place("exp_", elementwise.exp)
-    sqrt_ = _in_place("sqrt_", elementwise.sqrt)
-    relu_ = _in_place("relu_", activation.relu)
-    sigmoid_ = _in_place("sigmoid_", activation.sigmoid)
-    tanh_ = _in_place("tanh_", activation.tanh)
-    clamp_ = clip_ = _in_place("clamp_", elementwise.clamp)
-    masked_fill_ = _in_place("masked_fill_", compare.masked_fill)
-
-    def copy_(self, source: Any) -> Self:
-        """Take the values of ``source``, which broadcasts to this shape and is converted to this type."""
-        inplace.assign(self, "copy_", ..., source)
-        return self
-
-    def fill_(self, value: Any) -> Self:
-        """Set every element to one number."""
-        inplace.assign(self, "fill_", ..., value)
-        return self
-
-    def zero_(self) -> Self:
-        """Set every element to 0."""
-        inplace.assign(self, "zero_", ..., 0)
-        return self
-
-    def uniform_(self, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None) -> Self:
-        """Draw every element uniformly from [low, high).
-
-        Args:
-            low: Lower end.
-            high: Upper end.
-            generator: Where to draw from; None means the default generator.
-        """
-        drawn = (generator or default_generator).uniform(self.data.shape, np.dtype(np.float64))
-        inplace.assign(self, "uniform_", ..., drawn * (high - low) + low)
-        return self
-
-    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Self:
-        """Draw every element from a normal distribution.
-
-        Args:
-            mean: Its centre.
-            std: Its standard deviation.
-            generator: Where to draw from; None means the default generator.
-        """
-        drawn = (generator or default_generator).normal(self.data.shape, np.dtype(np.float64))
-        inplace.assign(self, "normal_", ..., drawn * std + mean)
-        return self
+    argwhere = indexing.argwhere
+    select = indexing.select
+    narrow = indexing.narrow
+    take = indexing.take
+    take_along_dim = indexing.take_along_dim
+    index_add = scattering.index_add
+    index_copy = scattering.index_copy
+    index_fill = scattering.index_fill
+    index_put = scattering.index_put
+    masked_scatter = scattering.masked_scatter
+    scatter_add = scattering.scatter_add
+    scatter_reduce = scattering.scatter_reduce
+    scatter = scattering.scatter

@@ -25,9 +25,11 @@ _last_change: dict[int, tuple[weakref.ref[Any], int, str]] = {}
 
 def memory_owner(array: Any) -> Any:
     """The array at the end of the chain of bases, the same for all views of one piece of memory."""
-    while (base := array.base) is not None and backend.is_array(base):
-        array = base
-    return array
+    owner = array
+    while (array := getattr(array, "base", None)) is not None:
+        if backend.is_array(array):  # as_strided puts something else in between
+            owner = array
+    return owner
 
 
 def tick() -> int:
@@ -58,7 +60,10 @@ def _forget(key: int) -> None:
 
 
 def _saved_arrays(vjp: Any) -> Iterator[Any]:
-    """Every array in the cells of a closure, and in the functions, tuples, lists and dicts found there."""
+    """Every array in the cells of a closure, and in the functions, tuples, lists and dicts found there.
+
+    An object there may list its arrays as ``saved_arrays``.
+    """
     pending, seen = [vjp], set()
     while pending:
         item = pending.pop()
@@ -83,6 +88,8 @@ def _saved_arrays(vjp: Any) -> Iterator[Any]:
             pending.append(item.__self__)
         elif backend.is_array(item):
             yield item
+        else:  # the context of a user's `Function`
+            pending.extend(getattr(item, "saved_arrays", ()))
 
 
 def keeps(vjp: Any, array: Any) -> bool:

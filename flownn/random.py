@@ -112,6 +112,21 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
+def get_rng_state() -> dict[str, Any]:
+    """Where the default generator of this process is; see `Generator.get_state`."""
+    return default_generator.get_state()
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Let the default generator of this process continue where `get_rng_state` was called."""
+    default_generator.set_state(state)
+
+
+def seed() -> int:
+    """Start the default generator of this process at a place that nobody can foresee, and return its seed."""
+    return default_generator.seed()
+
+
 def initial_seed() -> int:
     """The seed that the default generator of this process was started with."""
     return default_generator.initial_seed()

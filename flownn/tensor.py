@@ -9,10 +9,13 @@ from typing import Any, Self
 import numpy as np
 
 from flownn import backend, dtypes
-from flownn.engine import HookHandle, run_backward
+from flownn.attributes import Attributes
+from flownn.engine import HookHandle, add_gradients
 from flownn.errors import DeviceError, DtypeError, GradientError, ShapeError
 from flownn.graph import Hook, TensorBase, register_tensor_class, wrap
+from flownn.new_tensors import NewTensors
 from flownn.operators import Operators
+from flownn.ops import layout
 from flownn.ops.axes import axis_of
 from flownn.ops.elementwise import cast, clone, move
 from flownn.ops.shape import permute, transpose, unbind
@@ -39,7 +42,7 @@ class Size(tuple[int, ...]):
         return count
 
 
-class Tensor(Operators):
+class Tensor(Operators, NewTensors, Attributes):
     """An n-dim array of one element type that can remember how it was computed.
 
     `flownn.tensor` is the usual way to make one; this constructor always gives the default floating point type.
@@ -156,9 +159,13 @@ class Tensor(Operators):
         """Elements of memory between neighbours along each dim."""
         return tuple(step // self.data.itemsize for step in self.data.strides)
 
-    def is_contiguous(self) -> builtins.bool:
-        """Whether the elements lie in row-major order."""
-        return bool(self.data.flags.c_contiguous)
+    def is_contiguous(self, memory_format: layout.memory_format = layout.contiguous_format) -> builtins.bool:
+        """Whether the elements lie dense in this order, row-major unless said otherwise."""
+        return layout.has_format(self.data, layout.require_format("is_contiguous", memory_format))
+
+    def data_ptr(self) -> builtins.int:
+        """Address of the first element."""
+        return backend.address(self.data)
 
     def is_floating_point(self) -> builtins.bool:
         """Whether the element type holds fractions."""
@@ -167,7 +174,11 @@ class Tensor(Operators):
     # ------------------------------------------------------------ gradients
 
     def backward(
-        self, gradient: Any = None, retain_graph: builtins.bool = False, create_graph: builtins.bool = False
+        self,
+        gradient: Any = None,
+        retain_graph: builtins.bool = False,
+        create_graph: builtins.bool = False,
+        inputs: Any = None,
     ) -> None:
         """Add the gradient of this tensor to the ``grad`` of every leaf it was computed from.
 
@@ -175,13 +186,15 @@ class Tensor(Operators):
             gradient: Gradient of some scalar with respect to this tensor; None means 1, for one element.
             retain_graph: Keep what the ops saved, so that another backward can follow.
             create_graph: Not available.
+            inputs: Tensors whose ``grad`` alone is added to.
 
         Raises:
             GradientError: it requires no gradient, the graph was freed, or a saved value was overwritten in place.
             ShapeError: ``gradient`` has another shape.
             NotImplementedError: ``create_graph`` is true.
         """
-        run_backward((self,), (gradient,), retain_graph=retain_graph, create_graph=create_graph)
+        wanted = (inputs,) if isinstance(inputs, TensorBase) else inputs
+        add_gradients((self,), (gradient,), wanted, retain_graph=retain_graph, create_graph=create_graph)
 
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor:
         """Set `requires_grad`, and return the tensor."""
@@ -264,16 +277,25 @@ class Tensor(Operators):
         """The array, with bfloat16, which knows no Python number, as float32."""
         return self.data.astype(np.float32) if self.data.dtype == dtypes.BFLOAT16 else self.data
 
-    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: builtins.bool = False) -> Tensor:
-        """This tensor with another element type or on another device; itself if it is so already.
+    def to(
+        self,
+        *args: Any,
+        dtype: Any = None,
+        device: Any = None,
+        copy: builtins.bool = False,
+        memory_format: layout.memory_format = layout.preserve_format,
+    ) -> Tensor:
+        """This tensor with another element type, on another device or in another memory order; itself if it is so.
 
         Args:
             *args: A dtype, a device, both in any order, or a tensor to be like.
             dtype: The same by name.
             device: The same by name.
             copy: Copy in any case.
+            memory_format: Order of the elements in memory, which changes no value.
 
         Raises:
+            ShapeError: the memory format is for another number of dims.
             DeviceError: there is no such device here; the message says what is missing.
         """
         for arg in args:
@@ -288,6 +310,8 @@ class Tensor(Operators):
             result = move(result, target=backend.device(device))
         if dtype is not None and dtypes.as_dtype(dtype).dtype != self.data.dtype:
             result = cast(result, dtype=dtype)
+        if memory_format is not layout.preserve_format:
+            result = layout.contiguous(result, memory_format)
         return clone(result) if copy and result is self else result
 
     def type(self, dtype: Any = None) -> Any:
@@ -328,6 +352,18 @@ class Tensor(Operators):
     def bfloat16(self) -> Tensor:
         """This tensor as bfloat16."""
         return self.to(dtype=dtypes.bfloat16)
+
+    def byte(self) -> Tensor:
+        """This tensor as uint8."""
+        return self.to(dtype=dtypes.uint8)
+
+    def char(self) -> Tensor:
+        """This tensor as int8."""
+        return self.to(dtype=dtypes.int8)
+
+    def short(self) -> Tensor:
+        """This tensor as int16."""
+        return self.to(dtype=dtypes.int16)
 
     def long(self) -> Tensor:
         """This tensor as int64."""
@@ -406,10 +442,10 @@ class Tensor(Operators):
     def __deepcopy__(self, memo: dict[builtins.int, Any]) -> Self:
         if self.grad_fn is not None:
             raise GradientError("deepcopy: only leaves can be copied whole; use detach().clone()")
-        copied: Self = _leaf(type(self), self.data.copy(), self._requires_grad)
+        copied: Self = _leaf(type(self), self.data.copy(order="K"), self._requires_grad)
         memo[id(self)] = copied
         if self.grad is not None:
-            copied.grad = wrap(self.grad.data.copy())
+            copied.grad = wrap(self.grad.data.copy(order="K"))
         return copied
 
 

@@ -1,6 +1,7 @@
 """Which package may import which: the layout promises it, this test keeps the promise."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -93,13 +94,19 @@ def test_the_scan_sees_every_package() -> None:
     assert {module_name(path).split(".")[0] for path in sources()} == set(OURS)
 
 
-def test_only_backend_imports_cupy() -> None:
+def test_few_places_import_cupy() -> None:
     for path in sources():
         text = path.read_text()
-        if module_name(path) not in ("flownn.backend", "flowdata.tools.doctor"):
+        if module_name(path) not in ("flownn.backend", "flowdata.interop.cupy", "flowdata.tools.doctor"):
             assert "import cupy" not in text, f"{path} imports CuPy; flownn/backend.py is the one place"
 
 
 def test_files_stay_short() -> None:
     long = {str(path.relative_to(ROOT)): n for path in sources() if (n := len(path.read_text().splitlines())) > 500}
     assert not long, f"files over 500 lines: {long}"
+
+
+def test_only_interop_imports_torch() -> None:
+    for path in sources():
+        if module_name(path) != "flowdata.interop.torch":
+            assert not re.search(r"^ *(import|from) torch\b", path.read_text(), re.MULTILINE), f"{path} imports PyTorch"

@@ -10,7 +10,6 @@ belongs to the consumer alone.
 from __future__ import annotations
 
 import os
-import pickle
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -18,19 +17,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import cloudpickle
-import numpy as np
-
 from flowdata.executors.crew import Crew
-from flowdata.executors.platform import read_at, write_at
+from flowdata.executors.drawers import DRAWER_BYTES, get, put
 from flowdata.executors.slots import SlotLayout, SlotMemory
-from flowdata.executors.worker import DONE, FAILED, ROW_AND_PID, TASK, Assignment, Message, pack_error, unpack_error
+from flowdata.executors.worker import DONE, FAILED, FAILURE, TASK, Assignment, Message, pack_error, unpack_error
 
 __all__ = ["CallJob", "CallPool"]
 
-_DRAWER_BYTES = 1 << 34  # distance of two drawers in the file; what nobody wrote to takes no memory
-# In a drawer's slot: epoch and number of the call, for messages, and the size of the pickled argument.
-_HEADER_WORDS = 3
+_HEADER_WORDS = 2  # in a drawer's slot: epoch and number of the call, for messages
 
 
 class CallJob(ABC):
@@ -56,7 +50,7 @@ class CallJob(ABC):
 
     def work(self, assignment: Assignment) -> None:
         """Answer calls until there are no more."""
-        number, tasks, results, descriptor, layout = assignment
+        number, tasks, results, descriptor, layout, *_ = assignment
         memory = SlotMemory(descriptor, layout)
         prepared = False
         while task := os.read(tasks, TASK.size):
@@ -66,54 +60,25 @@ class CallJob(ABC):
                 if not prepared:
                     self.prepare(number)
                     prepared = True
-                size = int(memory.header(slot)[2])
-                sizes = _put(descriptor, slot, self.call(_get(descriptor, slot, [size])))
-                message = Message(DONE, ticket, pickle.dumps(sizes))
+                put(descriptor, _start(slot), self.call(get(descriptor, _start(slot))))
+                message = Message(DONE, ticket)
             except BaseException as error:
-                message = Message(FAILED, ticket, ROW_AND_PID.pack(0, os.getpid()) + pack_error(error))
+                message = Message(FAILED, ticket, FAILURE.pack(0, number, os.getpid()) + pack_error(error))
             memory.clear_progress(number)
             message.send(results)
 
 
-def _put(descriptor: int, slot: int, value: Any) -> list[int]:
-    """Write a value into a drawer; the sizes of its pickle and of the memory (of arrays) that this refers to."""
-    buffers: list[pickle.PickleBuffer] = []
-    pickled = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    parts = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
-    sizes = [part.nbytes for part in parts]
-    if sum(sizes) > _DRAWER_BYTES:
-        raise ValueError(f"a value of {sum(sizes)} bytes is too large; at most {_DRAWER_BYTES} can be handed over")
-    offset = _start(slot)
-    for part, size in zip(parts, sizes, strict=True):
-        write_at(descriptor, part, offset)
-        offset += size
-    return sizes
-
-
-def _get(descriptor: int, slot: int, sizes: list[int]) -> Any:
-    """Read the value that :func:`_put` wrote into a drawer; its arrays own their memory and can be changed."""
-    offset = _start(slot)
-    parts = []
-    for size in sizes:
-        part = np.empty(size, np.uint8)
-        read_at(descriptor, part.data, offset)
-        parts.append(part)
-        offset += size
-    return pickle.loads(parts[0].data, buffers=parts[1:])
-
-
 def _start(slot: int) -> int:
     """Offset of a drawer; slots and progress words come before the first."""
-    return (1 + slot) * _DRAWER_BYTES
+    return (1 + slot) * DRAWER_BYTES
 
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """A call under way: its drawer, and what came of it from which worker."""
+    """A call under way: its drawer, and what came of it."""
 
     number: int
     slot: int
-    worker: int = -1
     answer: Message | None = None
 
 
@@ -165,10 +130,9 @@ class CallPool:
         assert self._free, "take a result first"
         self._crew.check()
         slot = self._free[-1]
-        pickled = cloudpickle.dumps(argument)
-        write_at(self._crew.descriptor, memoryview(pickled), _start(slot))
+        put(self._crew.descriptor, _start(slot), argument)
         self._free.pop()
-        self._crew.memory.header(slot)[:_HEADER_WORDS] = epoch, number, len(pickled)
+        self._crew.memory.header(slot)[:_HEADER_WORDS] = epoch, number
         call = _Call(number, slot)
         self._queue.append(call)
         self._ticket += 1
@@ -189,9 +153,8 @@ class CallPool:
         call = self._queue[0]
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:
-            for worker, message in self._crew.receive():
-                answered = self._calls.pop(message.ticket)
-                answered.worker, answered.answer = worker, message
+            for message in self._crew.receive():
+                self._calls.pop(message.ticket).answer = message
             if call.answer is not None:
                 break
             left = None if deadline is None else deadline - time.monotonic()
@@ -202,6 +165,6 @@ class CallPool:
         self._free.append(call.slot)
         payload = call.answer.payload
         if call.answer.kind == FAILED:
-            _, pid = ROW_AND_PID.unpack_from(payload)
-            return None, unpack_error(payload[ROW_AND_PID.size :], f"worker {call.worker} (pid {pid})")
-        return _get(self._crew.descriptor, call.slot, pickle.loads(payload)), None
+            _, worker, pid = FAILURE.unpack_from(payload)
+            return None, unpack_error(payload[FAILURE.size :], f"worker {worker} (pid {pid})")
+        return get(self._crew.descriptor, _start(call.slot)), None

@@ -57,12 +57,16 @@ class Crew:
         job: What the workers do.
         layout: The shared memory; ``descriptor`` leads to it, and to as much behind it as a job wants.
         max_restarts: Workers that may be replaced before a death is an error.
+        groups: How many of the workers are in each group, in order; a group gets its tasks from the one before it, the
+            first from here. By default all are in one.
 
     Raises:
         ConfigError: the job cannot be pickled, or there is too little memory.
     """
 
-    def __init__(self, job: Job, layout: SlotLayout, max_restarts: int = 0) -> None:
+    def __init__(
+        self, job: Job, layout: SlotLayout, max_restarts: int = 0, groups: Sequence[int] | None = None
+    ) -> None:
         self._job = job
         if not sys.executable:
             raise ConfigError(f"{job.owner}: this interpreter does not know its executable; use {job.alternative}")
@@ -82,17 +86,23 @@ class Crew:
         self._most_replaced = max_restarts
         self._died: dict[int, tuple[int, int]] = {}
         self._stuck: dict[int, float] = {}
-        self._activity: dict[int, tuple[tuple[int, int], float]] = {}
+        self._activity: dict[int, tuple[tuple[int, ...], float]] = {}
+        self._left: set[int] = set()
+        self._fewest = layout.workers
+        sizes = [layout.workers] if groups is None else groups
+        self.group_of = [group for group, size in enumerate(sizes) for _ in range(size)]
         self.descriptor = descriptor = platform.unnamed_memory(layout.nbytes)
         try:
             self.memory = SlotMemory(descriptor, layout)
-            tasks, theirs = self._start(layout.workers, descriptor)
+            self.memory.set_limit(layout.workers)
+            tasks, forward, theirs = self._start(len(sizes), layout.workers, descriptor)
         except BaseException:
             os.close(descriptor)
             raise
         setup = Setup(
-            sys.path, os.environ.get("PYTHONPATH"), pickled, layout, descriptor, tasks, theirs, platform.features
-        )
+            sys.path, os.environ.get("PYTHONPATH"), pickled, layout, descriptor, tasks, forward, self.group_of, theirs,
+            platform.features,
+        )  # fmt: skip
         try:
             with contextlib.suppress(BrokenPipeError):  # why is learnt by reading
                 Message(SETUP, payload=pickle.dumps(setup)).send(self._control.connection)
@@ -107,13 +117,18 @@ class Crew:
             self._poller.register(inbox.connection, select.POLLIN)
             self._by_descriptor[inbox.connection.fileno()] = number
 
-    def _start(self, workers: int, memory: int) -> tuple[int, list[int]]:
-        """Start the server; returns the descriptors for tasks and results that it has inherited."""
+    def _start(self, groups: int, workers: int, memory: int) -> tuple[list[int], list[int | None], list[int]]:
+        """Start the server; returns the descriptors that it has inherited: each group's two pipes, and for results."""
         with contextlib.ExitStack() as inherited, contextlib.ExitStack() as own:
-            tasks, self._tasks = os.pipe()
-            inherited.callback(os.close, tasks)
+            first, self._tasks = os.pipe()
+            inherited.callback(os.close, first)
             own.callback(os.close, self._tasks)
             os.set_blocking(self._tasks, False)
+            self._later = [os.pipe() for _ in range(groups - 1)]  # kept open, to see how much is in them
+            for descriptor in (each for pipe in self._later for each in pipe):
+                own.callback(os.close, descriptor)
+            tasks = [first, *(pipe[0] for pipe in self._later)]
+            forward = [*(pipe[1] for pipe in self._later), None]
             pairs = [socket.socketpair() for _ in range(1 + workers)]
             for pair in pairs:
                 own.enter_context(pair[0])
@@ -124,12 +139,17 @@ class Crew:
                 [sys.executable, "-P", *["-O"] * sys.flags.optimize, "-m", "flowdata.executors.server", str(control)],
                 stdin=subprocess.DEVNULL,
                 env=_environment(),
-                pass_fds=[control, memory, tasks, *theirs],
+                pass_fds=[control, memory, first, *(each for pipe in self._later for each in pipe), *theirs],
                 process_group=0,  # a terminal's Ctrl-C is the consumer's affair
             )
             own.pop_all()  # they stay open
         _live.add(self)
-        return tasks, theirs
+        return tasks, forward, theirs
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its processes and its memory are given up."""
+        return self._stopped
 
     # -- tasks and results -------------------------------------------------------------------------------------------
 
@@ -169,23 +189,28 @@ class Crew:
         """
         self._poller.poll(None if seconds is None else seconds * 1e3)
 
-    def in_pipe(self) -> int:
-        """Tasks that no worker has read yet; 0 where the system does not tell."""
-        return platform.bytes_in_pipe(self._tasks) // TASK.size
+    def in_pipe(self, group: int = 0) -> int:
+        """Tasks that no worker of a group has read yet; 0 where the system does not tell."""
+        descriptor = self._tasks if group == 0 else self._later[group - 1][0]
+        return platform.bytes_in_pipe(descriptor) // TASK.size
+
+    def between_groups(self) -> int:
+        """Tasks that one group has done and no worker of the next has read."""
+        return sum(self.in_pipe(group) for group in range(1, 1 + len(self._later)))
 
     def claims(self) -> set[int]:
         """Tickets of the tasks that workers say they have."""
         return {self.memory.claimed(number) for number in range(len(self._results))}
 
-    def receive(self) -> list[tuple[int, Message]]:
-        """Worker and message of what has come.
+    def receive(self) -> list[Message]:
+        """What has come from workers.
 
         Raises:
             WorkerError: the server died, a worker did and may not be replaced, or they could not be set up.
             DataError: what the server's set-up raised on purpose.
         """
         self.check()
-        received: list[tuple[int, Message]] = []
+        received: list[Message] = []
         for descriptor, _ in self._poller.poll(0):
             if descriptor == self._tasks:
                 self._send_some()
@@ -198,7 +223,7 @@ class Crew:
             if messages is None:
                 self._await_notice(number)
             else:
-                received += [(number, message) for message in messages]
+                received += messages
         for number in list(self._died):
             received += self._replace(number)
         return received
@@ -219,7 +244,7 @@ class Crew:
             if poller.poll(left * 1000):
                 self._read_control()
 
-    def _replace(self, number: int) -> list[tuple[int, Message]]:
+    def _replace(self, number: int) -> list[Message]:
         """Ask for a new worker in place of a dead one; returns what that one had still said.
 
         Raises:
@@ -227,7 +252,8 @@ class Crew:
         """
         pid, code = self._died.pop(number)
         stuck = self._stuck.pop(number, None)
-        inbox = self._results[number]
+        if code == 0 and number >= self._fewest and not any(self.memory.activity(number)[:2]):
+            return self._note_leaving(number)
         how = _how(code) if stuck is None else (
             f"did not get on for {stuck:.1f} s, which is more than sample_deadline, and was killed"
         )  # fmt: skip
@@ -237,15 +263,26 @@ class Crew:
             raise WorkerError(f"{self._job.owner}: {story}{self._hint(code) if stuck is None else ''}{spent}")
         self.replaced += 1
         _log.warning("%s: %s; a new worker takes its place", self._job.owner, story)
-        del self._by_descriptor[inbox.connection.fileno()]
-        self._poller.unregister(inbox.connection)
-        said = [(number, message) for message in _last_words(inbox)]
-        inbox.connection.close()
-        if (ticket := self.memory.claimed(number)) != 0:
+        said = self._disconnect(number)
+        # What a worker had that hands on its tasks may have been handed on already.
+        if (ticket := self.memory.claimed(number)) != 0 and self.group_of[number] == len(self._later):
             self.lost.append(ticket)
         self.memory.claim(number, 0)
         self.memory.clear_progress(number)
+        self._start_again(number)
+        return said
+
+    def _disconnect(self, number: int) -> list[Message]:
+        """Close the connection of a worker that has ended; returns what it had still said."""
+        inbox = self._results[number]
+        del self._by_descriptor[inbox.connection.fileno()]
+        self._poller.unregister(inbox.connection)
+        said = _last_words(inbox)
+        inbox.connection.close()
         self._activity.pop(number, None)
+        return said
+
+    def _start_again(self, number: int) -> None:
         own, theirs = socket.socketpair()
         with theirs:
             self._ask(RESPAWN, number, [theirs.fileno()])
@@ -253,7 +290,27 @@ class Crew:
         own.setblocking(False)
         self._poller.register(own, select.POLLIN)
         self._by_descriptor[own.fileno()] = number
+
+    # -- having fewer of them ----------------------------------------------------------------------------------------
+
+    def resize(self, workers: int) -> None:
+        """Have this many workers, at most as many as the layout says; those that are too many leave after a task."""
+        self.memory.set_limit(workers)
+        self._fewest = min(self._fewest, workers)
+        for number in [each for each in self._left if each < workers]:
+            self._left.remove(number)
+            self._start_again(number)
+
+    def _note_leaving(self, number: int) -> list[Message]:
+        """A worker has left as it should, unless more are wanted again by now."""
+        said = self._disconnect(number)
+        if number < self.memory.limit():
+            self._start_again(number)
+        else:
+            self._left.add(number)
         return said
+
+    # -- how they are doing ------------------------------------------------------------------------------------------
 
     def _ask(self, request: int, number: int, descriptors: list[int]) -> None:
         with contextlib.suppress(BrokenPipeError):  # the server has gone; how is learnt by reading
@@ -266,11 +323,13 @@ class Crew:
     def end_stuck(self, deadline: float) -> None:
         """Kill workers that have something to do and did not get on for ``deadline`` seconds of waiting."""
         now = time.monotonic()
-        work = self.in_pipe() > 0
+        work = [self.in_pipe(group) > 0 for group in range(1 + len(self._later))]
         for number in range(len(self._results) if self.pids else 0):
+            if number in self._left:
+                continue
             state = self.memory.activity(number)
             known, since = self._activity.get(number, (None, now))
-            if known != state or not (work or any(state)):
+            if known != state or not (work[self.group_of[number]] or any(state[:2])):
                 self._activity[number] = state, now
             elif now - since > deadline and number not in self._stuck:
                 self._stuck[number] = now - since
@@ -325,7 +384,7 @@ class Crew:
         if self._stopped or os.getpid() != self._owner:
             return
         self._stopped = True
-        os.close(self._tasks)
+        self._close_pipes()
         for inbox in (self._control, *self._results):
             with contextlib.suppress(OSError):  # it has gone already
                 inbox.connection.shutdown(socket.SHUT_WR)
@@ -335,16 +394,20 @@ class Crew:
         except subprocess.TimeoutExpired:
             self._server.kill()  # it is stopped or stuck in native code; its end ends the workers
             self._server.wait()
-        _wait_for_end(self._results, _STOP_S)
+        _wait_for_end([each for k, each in enumerate(self._results) if k not in self._left], _STOP_S)
         self._forget()
 
     def abandon(self) -> None:
         """In a forked child: let go of everything, so that the parent's end is still seen by its workers."""
         if not self._stopped:
             self._stopped = True
-            os.close(self._tasks)
+            self._close_pipes()
             self._server.returncode = 0  # it is no child of this process, which therefore cannot wait for it
             self._forget()
+
+    def _close_pipes(self) -> None:
+        for descriptor in (self._tasks, *(each for pipe in self._later for each in pipe)):
+            os.close(descriptor)
 
     def _forget(self) -> None:
         for inbox in (self._control, *self._results):

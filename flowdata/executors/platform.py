@@ -9,14 +9,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import math
 import os
 import signal
 import sys
 import tempfile
 import termios
 from array import array
-from pathlib import Path
+
+from flowdata.resources import free_memory
 
 _PR_SET_PDEATHSIG = 1
 
@@ -65,7 +65,7 @@ def reserve(descriptor: int, offset: int, size: int) -> None:
         OSError: there is not that much memory.
     """
     if "reserve" in features and size:
-        if size > _available_bytes():
+        if size > free_memory():
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))  # the kernel would go on until it kills somebody
         os.posix_fallocate(descriptor, offset, size)
 
@@ -98,16 +98,6 @@ def read_at(descriptor: int, target: memoryview, offset: int) -> None:
         if size == 0:
             raise EOFError(f"expected {len(target)} more bytes at offset {offset}")
         target, offset = target[size:], offset + size
-
-
-def _available_bytes() -> float:
-    """Memory that could be taken without pushing anything else out, where the system says so."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return math.inf
-    sizes = dict(line.split(":", 1) for line in lines)
-    return sum(int(sizes[name].split()[0]) for name in ("MemAvailable", "SwapFree")) * 1024
 
 
 def die_with_parent(parent: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import time
 import weakref
@@ -14,19 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowdata.errors import DataError
+from flowdata.executors.budget import Settling, check_memory, most_workers
 from flowdata.executors.crew import Crew
+from flowdata.executors.groups import drawers_between
+from flowdata.executors.job import PipelineJob
 from flowdata.executors.rows import without
 from flowdata.executors.serial import PlanCursor
 from flowdata.executors.slots import Lease, SlotLayout
-from flowdata.executors.worker import FAILED, ROW_AND_PID, TASK, Message, PipelineJob, unpack_error
+from flowdata.executors.stats import GroupStats, LoaderStats, Tally, counter_words, settled, summarize
+from flowdata.executors.worker import FAILED, FAILURE, TASK, Message, unpack_error
 from flowdata.failures import BadSample
-from flowdata.loader import LoaderStats, Position
+from flowdata.loader import Position
 from flowdata.sample import Batch, Specs
 from flowdata.sharding import ShardSpec, split_range
 
 if TYPE_CHECKING:
     from flowdata.pipeline import Pipeline
 
+_WINDOW_S = 2.0  # for which workers and consumer are watched before their number changes
+_log = logging.getLogger(__name__)
 _SEARCH_S = 0.2  # far longer than a message is on its way; only a worker's death is followed by such a wait
 
 
@@ -45,14 +52,17 @@ class ProcessExecutor:
         pipeline: What to run; ``workers``, ``prefetch_batches`` and ``samples_per_message`` are its fields.
         shard: Which part of each global batch.
         specs: Specs of the values in a batch.
-        stats: Where to count the time spent waiting.
+        tally: Where to count the time spent waiting.
 
     Raises:
         ConfigError: the pipeline cannot be pickled, or there is too little memory.
     """
 
-    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, stats: LoaderStats) -> None:
-        self._pipeline, self._shard, self._specs, self._stats = pipeline, shard, specs, stats
+    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, tally: Tally) -> None:
+        self._pipeline, self._shard, self._specs, self._tally = pipeline, shard, specs, tally
+        self._settling = Settling(most_workers(pipeline))
+        self._window = time.monotonic(), LoaderStats()
+        self._ended = np.zeros((self._settling.most, counter_words(len(pipeline.step_names))), np.int64)
         self._failure: BaseException | None = None
         self._position = Position()
         self._prefetcher: _Prefetcher | None = None
@@ -60,15 +70,61 @@ class ProcessExecutor:
         self._start()
 
     def _start(self) -> _Prefetcher:
-        prefetcher = _Prefetcher(self._pipeline, self._shard, self._specs, self._position)
+        prefetcher = _Prefetcher(self._pipeline, self._shard, self._specs, self._position, self._settling.most)
         # Also when the user forgets to close, and at exit.
         self._end_workers = weakref.finalize(self, prefetcher.crew.stop)
+        prefetcher.crew.resize(self._settling.count)
         self._prefetcher = prefetcher
+        self._tally.clock.move(prefetcher.crew.memory.consumer_words)
         return prefetcher
 
     def _end(self) -> None:
+        if self._prefetcher is not None:
+            self._tally.clock.move()
+            if running := self._running():
+                self._ended += settled(running.crew.memory.all_counters())
         self._prefetcher = None
         self._end_workers()
+
+    def group_stats(self) -> tuple[GroupStats, ...]:
+        """The pipeline's groups; queued are the samples in their pipes."""
+        counters = self._ended
+        if prefetcher := self._running():
+            counters = counters + prefetcher.crew.memory.all_counters()
+        groups = []
+        start = 0
+        for number, group in enumerate(self._pipeline.groups):
+            size, active = group.workers, group.workers
+            if self._pipeline.workers == "auto":
+                size, active = self._settling.most, self._settling.count
+            own = counters[start : start + size]
+            start += size
+            queued = prefetcher.queued(number) if prefetcher else 0
+            groups.append(
+                summarize(
+                    own, self._pipeline.step_names, self._tally.clock, steps=group.steps, queued=queued, active=active
+                )
+            )
+        return tuple(groups)
+
+    def _running(self) -> _Prefetcher | None:
+        return None if self._prefetcher is None or self._prefetcher.crew.stopped else self._prefetcher
+
+    def _settle(self, prefetcher: _Prefetcher) -> None:
+        """Look, every few seconds, how many workers are needed."""
+        since, before = self._window
+        now = time.monotonic()
+        if now - since < _WINDOW_S:
+            return
+        after = self._tally.snapshot(self.group_stats())
+        self._window = now, after
+        if not before.batches:
+            return  # from here on it is measured: the start of the workers is no work
+        part, had = after - before, self._settling.count
+        busy = sum(each.busy_seconds for each in part.groups[0].workers)
+        if (count := self._settling.observe(now - since, busy, part.wait_seconds)) != had:
+            _log.info("process executor: workers: auto is %s now, of at most %s", count, self._settling.most)
+            prefetcher.crew.resize(count)
 
     @property
     def pids(self) -> list[int]:
@@ -83,10 +139,13 @@ class ProcessExecutor:
         try:
             prefetcher = self._prefetcher or self._start()
             prefetcher.receive()
+            self._tally.ready += prefetcher.ready
             if not prefetcher.is_due():
                 self._wait(prefetcher)
             batch = prefetcher.pop()
             self._position = prefetcher.position
+            if self._pipeline.workers == "auto":
+                self._settle(prefetcher)
         except _FromWorkers as error:
             self._failure = error.original
             self._end()
@@ -101,7 +160,7 @@ class ProcessExecutor:
         return batch
 
     def _wait(self, prefetcher: _Prefetcher) -> None:
-        start = time.perf_counter()
+        self._tally.clock.start()
         try:
             prefetcher.crew.begin_to_wait()
             while not prefetcher.is_due():
@@ -112,7 +171,7 @@ class ProcessExecutor:
                 if self._pipeline.sample_deadline is not None:
                     prefetcher.crew.end_stuck(self._pipeline.sample_deadline)
         finally:
-            self._stats.wait_seconds += time.perf_counter() - start
+            self._tally.clock.stop()
 
     def seek(self, position: Position) -> None:
         """Give up what was prepared, unless it is what is wanted, and prepare from ``position`` on."""
@@ -180,6 +239,10 @@ class _Search:
         self._since: dict[int, float] = {}
         self._clean_since: float | None = None
 
+    def interrupt(self) -> None:
+        """It cannot be seen just now what is missing."""
+        self._since, self._clean_since = {}, None
+
     def look(self, missing: set[int], deaths: int) -> list[int]:
         """The tickets that were missing in every look for ``_SEARCH_S`` seconds; ends after as long without any."""
         now = time.monotonic()
@@ -196,7 +259,7 @@ class _Search:
 class _Prefetcher:
     """The cycle of slots: free, being filled by the crew, held by the consumer, free."""
 
-    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, position: Position) -> None:
+    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, position: Position, workers: int) -> None:
         self._specs = specs
         self._cursor = PlanCursor(pipeline, shard)
         self._cursor.position = position
@@ -217,15 +280,28 @@ class _Prefetcher:
         rows = len(split_range(largest, shard.count, shard.index))
         fixed = {name: spec for name, spec in specs.items() if spec.fixed}
         self._carried = tuple(name for name in specs if name not in fixed)
-        self.crew = Crew(
-            PipelineJob(pipeline), SlotLayout(slots, rows, pipeline.workers, fixed), pipeline.max_worker_restarts
+        layout = SlotLayout(
+            slots, rows, workers, fixed, counter_words(len(pipeline.step_names)), drawers_between(pipeline.groups)
         )
+        check_memory(pipeline, layout)
+        groups = [each.workers for each in pipeline.groups] if len(pipeline.groups) > 1 else None
+        self.crew = Crew(PipelineJob(pipeline), layout, pipeline.max_worker_restarts, groups)
         self._hand_out()
 
     @property
     def position(self) -> Position:
         """Position of the batch that :meth:`pop` returns next."""
         return self._queue[0].position if self._queue else self._cursor.position
+
+    @property
+    def ready(self) -> int:
+        """Batches that are finished."""
+        return sum(not each.pending for each in self._queue)
+
+    def queued(self, group: int) -> int:
+        """Samples that wait for a worker of a group, about: chunks may be of different sizes."""
+        unsent = len(self.crew.unsent) if group == 0 else 0
+        return (self.crew.in_pipe(group) + unsent) * self._chunk
 
     def is_due(self) -> bool:
         """Whether the next batch, or the error in its place, is there."""
@@ -273,8 +349,8 @@ class _Prefetcher:
             received = self.crew.receive()
         except DataError as error:
             raise _FromWorkers(error) from None
-        for worker, message in received:
-            self._note(worker, message)
+        for message in received:
+            self._note(message)
         for ticket in self.crew.lost:
             self._send_again(ticket)
         self.crew.lost.clear()
@@ -296,6 +372,8 @@ class _Prefetcher:
         A worker claims a task right after it has read it; one that dies in between takes the task with it. Tasks are
         read in the order of their tickets, so those in the pipe are the last ones.
         """
+        if self.crew.between_groups():
+            return self._search.interrupt()  # nobody can tell which these are; there are soon none left
         claimed = self.crew.claims()
         unsent = {TASK.unpack(packed)[-1] for packed in self.crew.unsent}
         sent = sorted(self._tasks.keys() - unsent)
@@ -304,15 +382,15 @@ class _Prefetcher:
             self._send_again(ticket)
 
     def _send_again(self, ticket: int) -> None:
-        """Give a task that was lost to another worker, under a new ticket."""
-        if (task := self._tasks.get(ticket)) is None:
-            return  # it was answered before
-        if not task.batch.wanted:
-            self._finish(ticket)
-            self._recycle(task.batch)
-            return
-        del self._tasks[ticket]
-        self.crew.send([self._new_task(task)])
+        """Give a task that was lost to another worker, under a new ticket, unless it was answered before."""
+        if (task := self._tasks.get(ticket)) is not None:
+            if task.batch.wanted:
+                del self._tasks[ticket]
+                self.crew.send([self._new_task(task)])
+            else:
+                self._finish(ticket)
+                self._recycle(task.batch)
+        self.crew.memory.free_drawers(ticket)
 
     def _new_task(self, task: _Task) -> bytes:
         assert task.batch.slot is not None, "a task is for a batch in a slot"
@@ -347,7 +425,9 @@ class _Prefetcher:
             batch.pending.update(chunks)
             self.crew.send([self._new_task(_Task(batch, first, min(self._chunk, size - first))) for first in chunks])
 
-    def _note(self, worker: int, message: Message) -> None:
+    def _note(self, message: Message) -> None:
+        if self.crew.replaced:
+            self.crew.memory.free_drawers(message.ticket)  # who should have done it may have died
         task = self._finish(message.ticket)
         if task is None:
             return  # somebody else did it meanwhile
@@ -355,9 +435,9 @@ class _Prefetcher:
         if not batch.wanted:
             self._recycle(batch)
         elif message.kind == FAILED:
-            row, pid = ROW_AND_PID.unpack_from(message.payload)
+            row, worker, pid = FAILURE.unpack_from(message.payload)
             if batch.failure is None or row < batch.failure[0]:
-                batch.failure = row, f"worker {worker} (pid {pid})", message.payload[ROW_AND_PID.size :]
+                batch.failure = row, f"worker {worker} (pid {pid})", message.payload[FAILURE.size :]
         elif message.payload:
             values, bad = pickle.loads(message.payload)
             batch.ragged[task.first : task.first + len(values)] = values

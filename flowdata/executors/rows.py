@@ -12,13 +12,14 @@ from flowdata.failures import BadSample, is_bad
 from flowdata.sample import Array, ArraySpec, Sample, SampleKey, Specs
 
 if TYPE_CHECKING:
+    from flowdata.executors.stats import StepTimes
     from flowdata.pipeline import Pipeline
 
 MOST_BAD_IN_A_ROW = 100  # records after a bad one that may stand in for it
 
 
 def prepare(
-    pipeline: Pipeline, key: SampleKey, specs: Specs, rows: dict[str, Array]
+    pipeline: Pipeline, key: SampleKey, specs: Specs, rows: dict[str, Array], steps: StepTimes
 ) -> tuple[dict[str, Any] | None, BadSample | None]:
     """Make one sample under the pipeline's policy: what every executor does for every row of a batch.
 
@@ -27,6 +28,7 @@ def prepare(
         key: Which sample.
         specs: Specs of the values in a batch.
         rows: Memory for the fixed ones.
+        steps: Where to note the steps of its way.
 
     Returns:
         The ragged values, or None if the sample is left out; and what to report of a bad one.
@@ -36,18 +38,24 @@ def prepare(
         StageError: a stage raised, and that is no matter of bad data, or with ``raise``.
     """
     try:
-        return store(pipeline.process(key, rows), specs, rows), None
+        return store(pipeline.process(key, rows, steps), specs, rows), None
     except DataError as error:
-        if pipeline.on_error == "raise" or not is_bad(error):
-            raise
-        bad = error
+        return stand_in(pipeline, key, error, specs, rows, steps)
+
+
+def stand_in(
+    pipeline: Pipeline, key: SampleKey, bad: DataError, specs: Specs, rows: dict[str, Array], steps: StepTimes
+) -> tuple[dict[str, Any] | None, BadSample | None]:
+    """What takes the place of a sample that raised ``bad``; arguments and results otherwise as for :func:`prepare`."""
+    if pipeline.on_error == "raise" or not is_bad(bad):
+        raise bad
     if pipeline.on_error == "skip":
         return None, _report(pipeline, key, bad, None)
     length = len(pipeline.source)
     for distance in range(1, min(length, MOST_BAD_IN_A_ROW + 1)):
         index = (key.index + distance) % length
         try:
-            values = store(pipeline.process(SampleKey(key.epoch, index), rows), specs, rows)
+            values = store(pipeline.process(SampleKey(key.epoch, index), rows, steps), specs, rows)
         except DataError as error:
             if not is_bad(error):
                 raise

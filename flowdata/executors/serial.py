@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowdata.executors.rows import prepare, without
+from flowdata.executors.stats import GroupStats, Meter, Tally, counter_words, now_ns, summarize
 from flowdata.failures import BadSample
-from flowdata.loader import LoaderStats, Position
+from flowdata.loader import Position
 from flowdata.sample import Batch, SampleKey, Specs
 from flowdata.sharding import ShardSpec
 
@@ -42,9 +43,13 @@ class PlanCursor:
 class SerialExecutor:
     """Make each batch when it is asked for, in the calling process."""
 
-    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, stats: LoaderStats) -> None:
-        self._pipeline, self._specs, self._stats = pipeline, specs, stats
+    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, tally: Tally) -> None:
+        self._pipeline, self._specs, self._clock = pipeline, specs, tally.clock
         self._cursor = PlanCursor(pipeline, shard)
+        steps = len(pipeline.step_names)
+        self._counters = array("q", bytes(8 * counter_words(steps)))
+        self._meter = Meter(self._counters, steps, self._clock)
+        self._meter.begin_to_wait()
 
     def seek(self, position: Position) -> None:
         """Continue with ``position``."""
@@ -52,14 +57,21 @@ class SerialExecutor:
 
     def take(self) -> Batch:
         """Process the samples of the next batch."""
-        start, due = time.perf_counter(), self._cursor.position
+        due = self._cursor.position
+        self._meter.end_waiting()
+        self._clock.start()
         try:
             return self._make(*self._cursor.next())
         except BaseException:
             self._cursor.position = due  # the loader stays where it is, too
             raise
         finally:
-            self._stats.wait_seconds += time.perf_counter() - start
+            self._meter.begin_to_wait()
+            self._clock.stop()
+
+    def group_stats(self) -> tuple[GroupStats, ...]:
+        """One group with one worker, the calling process, which waits while the consumer computes."""
+        return (summarize(np.array([self._counters]), self._pipeline.step_names, self._clock),)
 
     def _make(self, position: Position, indices: NDArray[np.int64], global_size: int) -> Batch:
         arrays: dict[str, Any] = {
@@ -70,7 +82,11 @@ class SerialExecutor:
         kept = np.ones(len(indices), np.bool_)
         for row, index in enumerate(indices.tolist()):
             rows = {name: arrays[name][row, ...] for name, spec in self._specs.items() if spec.fixed}
-            ragged, report = prepare(self._pipeline, SampleKey(position.epoch, index), self._specs, rows)
+            start = now_ns()
+            ragged, report = prepare(
+                self._pipeline, SampleKey(position.epoch, index), self._specs, rows, self._meter.steps
+            )
+            self._meter.sample(start)
             if report is not None:
                 bad.append(report)
             if ragged is None:

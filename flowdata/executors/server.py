@@ -122,7 +122,11 @@ def _fork_worker(
     if (pid := os.fork()) == 0:
         # Nobody but this worker may hold its end: the consumer must see it close, as must the server's.
         _close([each for each in inherited if each is not own])
-        run_worker(job, Assignment(number, setup.tasks, own, setup.memory, setup.layout), server)
+        group = setup.groups[number]
+        assignment = Assignment(
+            number, setup.tasks[group], own, setup.memory, setup.layout, group, setup.forward[group]
+        )  # fmt: skip
+        run_worker(job, assignment, server)
     workers[pid] = number
 
 

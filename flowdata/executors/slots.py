@@ -10,7 +10,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from flowdata.executors.drawers import DRAWER_BYTES
+from flowdata.executors.stats import CONSUMER_WORDS
 from flowdata.sample import Array, Specs
 
 _LINE = 64  # bytes: start of every array, and the distance between words that different workers write
@@ -21,7 +24,8 @@ _WORD = 8
 class SlotLayout:
     """Where everything lies in the shared mapping: plain arithmetic, equal in every process.
 
-    The mapping starts with one line per worker (what it works on). Then come the slots, each with a batch's epoch,
+    The mapping starts with one line per worker (what it works on), the words in which consumer and workers count
+    (see `flowdata.executors.stats`), and then come the slots, each with a batch's epoch,
     the index of each row, the ticket of the task that each row's chunk waits for, and then its arrays, whose rows are
     packed, so that a batch is contiguous.
 
@@ -30,17 +34,38 @@ class SlotLayout:
         rows: Most samples that a slot holds.
         workers: Number of workers.
         specs: Specs of the values that lie in slots; all fixed.
+        counters: Words that each worker counts in.
+        drawers: Drawers between each two groups, see `flowdata.executors.groups`.
     """
 
     slots: int
     rows: int
     workers: int
     specs: Specs
+    counters: int = 0
+    drawers: tuple[int, ...] = ()
 
     @cached_property
     def head_bytes(self) -> int:
         """Bytes before the first slot."""
-        return _LINE * self.workers
+        return self._drawers_start + _round_up(_WORD * sum(self.drawers))
+
+    @property
+    def _drawers_start(self) -> int:
+        return self.counters_start(self.workers)
+
+    def drawer_words(self, cut: int) -> range:
+        """Which words of the mapping hold the tickets of the drawers after group ``cut``."""
+        first = self._drawers_start // _WORD + sum(self.drawers[:cut])
+        return range(first, first + self.drawers[cut])
+
+    def drawer_number(self, cut: int) -> int:
+        """Number of the first drawer after group ``cut``, counting from the start of the memory, slots included."""
+        return -(-self.nbytes // DRAWER_BYTES) + sum(self.drawers[:cut])
+
+    def counters_start(self, worker: int) -> int:
+        """Offset of the words that a worker counts in; the consumer's line comes before the first."""
+        return _LINE * (self.workers + 1) + worker * _round_up(_WORD * self.counters)
 
     @cached_property
     def _offsets_and_size(self) -> tuple[dict[str, int], int]:
@@ -92,6 +117,33 @@ class SlotMemory:
         self._bytes: Array = np.frombuffer(mapping, np.uint8)
         self._words = memoryview(mapping).cast("q")
 
+    @property
+    def _limit_word(self) -> int:
+        return self.layout.workers * (_LINE // _WORD) + CONSUMER_WORDS
+
+    def limit(self) -> int:
+        """How many workers there are to be; those with higher numbers leave."""
+        return self._words[self._limit_word]
+
+    def set_limit(self, workers: int) -> None:
+        """Say how many workers there are to be."""
+        self._words[self._limit_word] = workers
+
+    @property
+    def consumer_words(self) -> memoryview:
+        """The consumer's words to count in."""
+        start = self.layout.workers * (_LINE // _WORD)
+        return self._words[start : start + CONSUMER_WORDS]
+
+    def counters(self, worker: int) -> memoryview:
+        """A worker's words to count in."""
+        start = self.layout.counters_start(worker) // _WORD
+        return self._words[start : start + self.layout.counters]
+
+    def all_counters(self) -> NDArray[np.int64]:
+        """A copy of all workers' words, shape (workers, words)."""
+        return np.array([self.counters(worker) for worker in range(self.layout.workers)], np.int64)
+
     def _ticket_word(self, slot: int, first: int) -> int:
         return self.layout.start(slot) // _WORD + 1 + self.layout.rows + first
 
@@ -115,14 +167,31 @@ class SlotMemory:
         """Publish, in one store, that ``worker`` begins with a sample."""
         self._words[worker * (_LINE // _WORD)] = slot << 32 | row + 1
 
+    def beat(self, worker: int) -> None:
+        """Publish that ``worker`` gets on, though with no sample."""
+        self._words[worker * (_LINE // _WORD) + 2] += 1
+
+    def drawer_tickets(self, cut: int) -> memoryview:
+        """Ticket of the chunk in each drawer after group ``cut``; 0 where it is free."""
+        words = self.layout.drawer_words(cut)
+        return self._words[words.start : words.stop]
+
+    def free_drawers(self, ticket: int) -> None:
+        """Free the drawers of a task that nobody works on."""
+        for cut in range(len(self.layout.drawers)):
+            tickets = self.drawer_tickets(cut)
+            for drawer, each in enumerate(tickets):
+                if each == ticket:
+                    tickets[drawer] = 0
+
     def clear_progress(self, worker: int) -> None:
         """Publish that ``worker`` has nothing to do."""
         self._words[worker * (_LINE // _WORD)] = 0
 
-    def activity(self, worker: int) -> tuple[int, int]:
-        """Two words that change whenever ``worker`` gets on."""
+    def activity(self, worker: int) -> tuple[int, int, int]:
+        """Words that change whenever ``worker`` gets on; the first two are 0 while it has nothing to do."""
         start = worker * (_LINE // _WORD)
-        return self._words[start], self._words[start + 1]
+        return self._words[start], self._words[start + 1], self._words[start + 2]
 
     def progress(self, worker: int) -> tuple[int, int] | None:
         """Epoch and index of the sample that ``worker`` is busy with, if any."""

@@ -11,23 +11,20 @@ import struct
 import threading
 import traceback
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol
+from typing import ClassVar, NamedTuple, NoReturn, Protocol
 
 import cloudpickle
 
 from flowdata.errors import WorkerError
 from flowdata.executors import platform
-from flowdata.executors.rows import prepare
 from flowdata.executors.slots import SlotLayout, SlotMemory
-from flowdata.failures import BadSample
-from flowdata.pipeline import Pipeline
-from flowdata.sample import Array, SampleKey
+from flowdata.executors.stats import Meter
 
 # A task: slot, first row, number of rows, ticket. All workers read tasks from one pipe; the size divides a page,
 # so that a write is never torn and a read always gets whole tasks.
 TASK = struct.Struct("<4I")
 
-ROW_AND_PID = struct.Struct("<2I")  # before the packed error in a message FAILED
+FAILURE = struct.Struct("<3I")  # before the packed error in a message FAILED: row, worker, its process number
 
 DONE, FAILED, SETUP, SETUP_FAILED, STARTED, DIED = range(6)
 _HEADER = struct.Struct("<B3xIQ")
@@ -81,14 +78,20 @@ class Inbox:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the consumer tells its server, once. Descriptors are numbers that mean the same in both processes."""
+    """What the consumer tells its server, once. Descriptors are numbers that mean the same in both processes.
+
+    ``tasks`` and ``forward`` are the pipes that each group of workers reads from and writes to, ``groups`` says for
+    each worker in which it is.
+    """
 
     path: list[str]
     python_path: str | None
     job: bytes
     layout: SlotLayout
     memory: int
-    tasks: int
+    tasks: list[int]
+    forward: list[int | None]
+    groups: list[int]
     results: list[int]
     features: frozenset[str]
 
@@ -143,13 +146,15 @@ class Watchdog:
 
 
 class Assignment(NamedTuple):
-    """What a worker is given, besides the job."""
+    """What a worker is given, besides the job; ``forward`` is the pipe of the next group."""
 
     number: int
     tasks: int
     results: socket.socket
     memory: int
     layout: SlotLayout
+    group: int = 0
+    forward: int | None = None
 
 
 class Job(Protocol):
@@ -191,55 +196,12 @@ def run_worker(job: Job, assignment: Assignment, parent: int) -> NoReturn:
         os._exit(code)
 
 
-@dataclass(frozen=True)
-class PipelineJob:
-    """Take the samples of batches through a pipeline, into the batches' slots."""
-
-    pipeline: Pipeline
-
-    owner: ClassVar[str] = "process executor"
-    parts: ClassVar[str] = "pipeline: source and stages"
-    alternative: ClassVar[str] = "executor: serial"
-    unit: ClassVar[str] = "record"
-
-    def open(self) -> None:
-        """Load the source's index."""
-        self.pipeline.source.open()
-
-    def work(self, assignment: Assignment) -> None:
-        """Process chunks of samples."""
-        number, tasks, results, descriptor, layout = assignment
-        memory = SlotMemory(descriptor, layout)
-        specs = self.pipeline.sample_specs()
-        carried = tuple(name for name in specs if name not in layout.specs)
-        rows_of_slot: dict[int, list[dict[str, Array]]] = {}
-        headers = [memory.header(slot) for slot in range(layout.slots)]
-        while task := os.read(tasks, TASK.size):
-            slot, first, count, ticket = TASK.unpack(task)
-            memory.claim(number, ticket)
-            if slot not in rows_of_slot:
-                arrays = dict(memory.arrays(memory.slot_bytes(slot), layout.rows))
-                rows_of_slot[slot] = [{name: arrays[name][row, ...] for name in arrays} for row in range(layout.rows)]
-            epoch, *indices = headers[slot][: 1 + first + count].tolist()
-            ragged: list[tuple[Any, ...] | None] = []
-            bad: list[BadSample] = []
-            message = None
-            for row in range(first, first + count):
-                if memory.ticket(slot, first) != ticket:
-                    break
-                memory.set_progress(number, slot, row)
-                rows = rows_of_slot[slot][row]
-                try:
-                    values, report = prepare(self.pipeline, SampleKey(epoch, indices[row]), specs, rows)
-                except BaseException as error:
-                    message = Message(FAILED, ticket, ROW_AND_PID.pack(row, os.getpid()) + pack_error(error))
-                    break
-                if report is not None:
-                    bad.append(report)
-                ragged.append(None if values is None else tuple(values[name] for name in carried))
-            memory.clear_progress(number)
-            if message is None:
-                worth_telling = bad or (carried and ragged)
-                message = Message(DONE, ticket, pickle.dumps((ragged, bad), protocol=5) if worth_telling else b"")
-            message.send(results)
-            memory.claim(number, 0)  # until now a task is in the pipe, claimed or answered: none gets lost
+def next_task(tasks: int, meter: Meter, memory: SlotMemory, number: int) -> bytes:
+    """Wait for a task; empty if there will be none, or this worker is one too many."""
+    if number >= memory.limit():
+        meter.end()
+        return b""
+    meter.begin_to_wait()
+    task = os.read(tasks, TASK.size)
+    meter.end_waiting()
+    return task

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,29 +63,42 @@ def scan_frames(descriptor: int, size: int, path: Path) -> Offsets:
         RecordError: a header is cut off, or a length is not positive, too large or passes the end of the file.
     """
     offsets = [0]
+    try:
+        for end in walk_frames(descriptor, size):
+            offsets.append(end)
+    except RecordError as error:
+        raise RecordError(f"{path} at byte {offsets[-1]}: {error}") from None
+    return np.array(offsets, np.int64)
+
+
+def walk_frames(descriptor: int, size: int) -> Iterator[int]:
+    """The end of each record of an open file of ``size`` bytes, which is the offset of the next one.
+
+    Raises:
+        RecordError: as in :func:`scan_frames`; the message does not say where, which is at the end of the last record.
+    """
     offset = 0
     while offset < size:
         header = os.pread(descriptor, HEADER_BYTES, offset)
         if len(header) < HEADER_BYTES:
             raise RecordError(
-                f"{path} at byte {offset}: expected a record header of {HEADER_BYTES} bytes, found the last "
-                f"{len(header)} bytes of the file; it was cut short"
+                f"expected a record header of {HEADER_BYTES} bytes, found the last {len(header)} bytes of the file; it "
+                f"was cut short"
             )
         length = int.from_bytes(header, "little", signed=True)
         if not 0 < length <= MAX_RECORD_BYTES:
             raise RecordError(
-                f"{path} at byte {offset}: expected a record length from 1 to {MAX_RECORD_BYTES}, found {length}; "
-                f"the file is damaged or no OFRecord part file"
+                f"expected a record length from 1 to {MAX_RECORD_BYTES}, found {length}; the file is damaged or no "
+                f"OFRecord part file"
             )
         end = offset + HEADER_BYTES + length
         if end > size:
             raise RecordError(
-                f"{path} at byte {offset}: expected a record of {length} bytes, found {size - offset - HEADER_BYTES} "
-                f"before the end of the file ({size} bytes); it was cut short or is damaged"
+                f"expected a record of {length} bytes, found {size - offset - HEADER_BYTES} before the end of the file "
+                f"({size} bytes); it was cut short or is damaged"
             )
-        offsets.append(end)
+        yield end
         offset = end
-    return np.array(offsets, np.int64)
 
 
 def cache_directory() -> Path:

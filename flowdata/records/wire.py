@@ -6,7 +6,7 @@ and no clash with another package that registers the same message names. `proto/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args
@@ -94,10 +94,14 @@ class Feature:
 class Record(Mapping[str, Feature]):
     """A parsed record; a feature is converted when it is asked for, so the ones nobody reads cost nothing."""
 
-    __slots__ = ("_features",)
+    __slots__ = ("_features", "_message")
 
     def __init__(self, message: Any) -> None:
+        self._message = message
         self._features = message.feature
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Record], tuple[bytes]]:
+        return decode, (self._message.SerializeToString(),)
 
     def __getitem__(self, name: str) -> Feature:
         if name not in self._features:  # indexing would add it

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from flowdata.dataset import part_name
 from flowdata.errors import ConfigError, RecordError
+from flowdata.records.digests import crc32c, digest_path, save_digests
 from flowdata.records.frames import HEADER_BYTES, MAX_RECORD_BYTES, temporary_name
 from flowdata.records.wire import Feature, FeatureValue, encode
 from flowdata.sharding import split_range
@@ -24,10 +25,13 @@ class PartWriter:
 
     Args:
         path: The part file; its directory must exist.
+        digests: Also write the records' checksums beside it, see :mod:`flowdata.records.digests`; without, those of a
+            file that had the name before are removed.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, digests: bool = False) -> None:
         self.path = Path(path)
+        self._digests: list[int] | None = [] if digests else None
         self.records = 0
         self._temporary = temporary_name(self.path)
         self._file = self._temporary.open("xb", buffering=1 << 20)
@@ -55,8 +59,11 @@ class PartWriter:
                 f"{self.path}: expected a record of 1 to {MAX_RECORD_BYTES} bytes, got {len(message)}; "
                 f"a record needs at least one feature"
             )
-        self._file.write(len(message).to_bytes(HEADER_BYTES, "little", signed=True))
+        header = len(message).to_bytes(HEADER_BYTES, "little", signed=True)
+        self._file.write(header)
         self._file.write(message)
+        if self._digests is not None:
+            self._digests.append(crc32c(header + message))
         self.records += 1
 
     def commit(self) -> None:
@@ -65,7 +72,10 @@ class PartWriter:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+            digest_path(self.path).unlink(missing_ok=True)  # of what had the name before
             os.replace(self._temporary, self.path)
+            if self._digests is not None:
+                save_digests(self.path, self._digests)
         except BaseException:
             self.abort()
             raise

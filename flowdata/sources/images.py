@@ -11,7 +11,7 @@ from flowdata.records.wire import Feature
 from flowdata.sample import Sample, SampleKey, Specs
 from flowdata.sources.ofrecord import RECORD_SPEC
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})  # what flowdata.codec decodes
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})  # what flowdata.codec decodes
 
 
 class ImageFiles:
@@ -21,7 +21,8 @@ class ImageFiles:
     and ``class/label``, which is -1 because nobody has said what the picture shows.
 
     Args:
-        dir: Where to look; subdirectories too. Files are taken by suffix: .jpg, .jpeg, .png.
+        dir: Where to look; subdirectories too. Files are taken by suffix: .jpg, .jpeg, .png, .webp,
+            .bmp.
 
     Raises:
         ConfigError: from ``open``, when the directory is missing or holds no picture.

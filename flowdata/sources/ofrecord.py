@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from flowdata.dataset import FILE_NAME, DatasetInfo, dataset_of, part_name
 from flowdata.errors import ConfigError, RecordError
+from flowdata.records.digests import Digests, check_digest, digest_path, load_digests
 from flowdata.records.frames import HEADER_BYTES, Offsets, frame_offsets
 from flowdata.records.wire import decode
 from flowdata.sample import ArraySpec, Sample, SampleKey, Specs
@@ -34,12 +35,14 @@ class OFRecordSource:
         suffix_length: Least number of digits of a part's number, padded with zeros; -1 means no padding. 5 unless
             `dataset.json` says otherwise.
         described: Whether to look for a `dataset.json`; without it the arguments alone decide.
+        verify: ``digests`` compares each record that is read with its checksum in the file beside its part, as
+            `flowdata convert … --digests` writes it; that takes about 0.15 ms per 100 kB.
 
     Raises:
         ConfigError: from ``open``, when the directory or a part file is missing, ``parts`` is needed, or an argument
             contradicts `dataset.json`.
-        RecordError: from ``open`` and ``read``, when a part file is damaged or the number of records is not the one
-            that `dataset.json` states.
+        RecordError: from ``open`` and ``read``, when a part file is damaged, a digest is wrong, or the number of
+            records is not the one that `dataset.json` states.
 
     Reference:
         Naming as for ``oneflow.nn.OFRecordReader``; an empty part file is legal here.
@@ -53,6 +56,7 @@ class OFRecordSource:
         suffix_length: int | None = None,
         *,
         described: bool = True,
+        verify: Literal["digests"] | None = None,
     ) -> None:
         if parts is not None and parts < 1:
             raise ConfigError(f"OFRecordSource: expected parts >= 1, got {parts}")
@@ -60,12 +64,16 @@ class OFRecordSource:
         self.parts = parts
         self.prefix = prefix
         self.suffix_length = suffix_length
+        if verify not in (None, "digests"):
+            raise ConfigError(f"OFRecordSource: expected verify to be digests or nothing, got {verify!r}")
         self.described = described
+        self.verify = verify
         self._reset()
 
     def _reset(self) -> None:
         self._paths: list[Path] = []
         self._offsets: list[Offsets] = []
+        self._digests: list[Digests] = []
         self._starts = np.zeros(1, np.int64)  # number of the first record of each part, and the number of all records
         self._descriptors: dict[int, int] = {}
 
@@ -76,7 +84,9 @@ class OFRecordSource:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("dir", "parts", "prefix", "suffix_length", "described")}
+        return {
+            name: getattr(self, name) for name in ("dir", "parts", "prefix", "suffix_length", "described", "verify")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -100,6 +110,8 @@ class OFRecordSource:
                     f"{self.dir}: expected {expected} records in {len(paths)} part files as {FILE_NAME} says of split "
                     f"{split!r}, found {starts[-1]}; convert the data again or correct {FILE_NAME}"
                 )
+        if self.verify:
+            self._digests = [self._digests_of(path, len(each) - 1) for path, each in zip(paths, offsets, strict=True)]
         self._paths, self._offsets, self._starts = paths, offsets, starts
 
     def close(self) -> None:
@@ -138,18 +150,20 @@ class OFRecordSource:
 
         Raises:
             IndexError: there is no such record.
-            RecordError: the file changed since ``open``, or the record does not parse.
+            RecordError: the file changed since ``open``, the digest is wrong, or the record does not parse.
         """
         part, offset, length = self.locate(key.index)
-        data = self._pread(part, length, offset + HEADER_BYTES)
+        frame = self._pread(part, HEADER_BYTES + length, offset)
         origin = f"{self._paths[part]} at byte {offset}"
-        if len(data) != length:
+        if len(frame) != HEADER_BYTES + length:
             raise RecordError(
-                f"{origin}: expected a record of {length} bytes, found {len(data)}; the file was cut short while it "
-                f"was in use"
+                f"{origin}: expected a record of {length} bytes, found {max(len(frame) - HEADER_BYTES, 0)}; the file "
+                f"was cut short while it was in use"
             )
         try:
-            record = decode(data)
+            if self.verify:
+                check_digest(frame, int(self._digests[part][key.index - int(self._starts[part])]))
+            record = decode(memoryview(frame)[HEADER_BYTES:])
         except RecordError as error:
             raise RecordError(f"{origin}: {error}") from None
         return Sample(key, {"record": record}, origin)
@@ -233,6 +247,15 @@ class OFRecordSource:
         if similar or not names:
             return f"{_listing(similar)} with prefix {prefix!r}"
         return f"no file with prefix {prefix!r}, but {_listing(names)}"
+
+    def _digests_of(self, path: Path, records: int) -> Digests:
+        digests = load_digests(path, records)
+        if digests is None:
+            raise ConfigError(
+                f"{path}: verify: digests needs {digest_path(path).name} beside it; convert the data with --digests, "
+                f"or leave verify out"
+            )
+        return digests
 
     def _index(self, path: Path) -> Offsets:
         try:

@@ -1,26 +1,25 @@
 """What a pipeline stage is, and the registry of the ones that YAML can name.
 
 A stage is a frozen dataclass with ``output_spec`` and ``__call__``. It never catches: whatever escapes is wrapped by
-the pipeline, which knows the record and the stage's position. What needs to see a whole batch is a batch stage; it
-runs when the batch is delivered.
+the pipeline, which knows the record and the stage's position.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from flowdata.errors import ConfigError
-from flowdata.sample import Batch, Sample, Specs
+from flowdata.sample import Sample, Specs
 
 StageFunction = Callable[[Sample, np.random.Generator], Sample]
 _Class = TypeVar("_Class", bound=type)
 
 STAGES: dict[str, type[Any]] = {}
-BATCH_STAGES: dict[str, type[Any]] = {}
 
 
 @runtime_checkable
@@ -39,39 +38,18 @@ class Stage(Protocol):
 
 def stage(name: str) -> Callable[[_Class], _Class]:
     """Register a stage class under the name that YAML uses; the name is also its stream of random numbers."""
-    return _register(STAGES, name)
 
-
-@runtime_checkable
-class BatchStage(Protocol):
-    """One step from batch to batch, in the process that takes the batches, so that it is the same for all executors.
-
-    ``output_spec`` is told the specs of single samples, and raises :class:`ConfigError` where they do not fit; it
-    returns those of the result. ``__call__`` gets them too, because a batch may be empty.
-    """
-
-    def output_spec(self, specs: Specs) -> Specs: ...
-
-    def __call__(self, batch: Batch, specs: Specs) -> Batch: ...
-
-
-def batch_stage(name: str) -> Callable[[_Class], _Class]:
-    """Register a batch stage under the name that YAML uses."""
-    return _register(BATCH_STAGES, name)
-
-
-def _register(known: dict[str, type[Any]], name: str) -> Callable[[_Class], _Class]:
     def register(cls: _Class) -> _Class:
-        if name in known:
-            raise ValueError(f"stage {name!r} is registered already, by {known[name].__qualname__}")
-        known[name] = cls
+        if name in STAGES:
+            raise ValueError(f"stage {name!r} is registered already, by {STAGES[name].__qualname__}")
+        STAGES[name] = cls
         cls.stage_name = name  # type: ignore[attr-defined]
         return cls
 
     return register
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FunctionStage:
     """A plain callable as a stage; it must keep the names, shapes and dtypes that it is given."""
 
@@ -84,6 +62,27 @@ class FunctionStage:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return self.function(sample, rng)
+
+    def __repr__(self) -> str:
+        return function_name(self.function)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Between two stages: those that follow are a group of their own, with their own workers.
+
+    Args:
+        workers: Worker processes of the group.
+
+    Raises:
+        ConfigError: ``workers`` is no positive integer.
+    """
+
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if type(self.workers) is not int or self.workers < 1:
+            raise ConfigError(f"cut: expected workers to be an integer >= 1, got {self.workers!r}")
 
 
 def as_stage(value: Stage | StageFunction) -> Stage:
@@ -99,7 +98,7 @@ def as_stage(value: Stage | StageFunction) -> Stage:
     return FunctionStage(value)
 
 
-def stage_names(stages: tuple[Stage | BatchStage, ...]) -> tuple[str, ...]:
+def stage_names(stages: tuple[object, ...]) -> tuple[str, ...]:
     """A distinct name per stage: the registered one, with ``#2``, ``#3`` … where it repeats."""
     seen: dict[str, int] = {}
     names = []
@@ -110,9 +109,14 @@ def stage_names(stages: tuple[Stage | BatchStage, ...]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def describe(stage: Stage | BatchStage) -> str:
+def describe(stage: object) -> str:
     """What the stage does, in words that are equal in every process: its class and fields, or a function's name."""
-    if isinstance(stage, FunctionStage):
-        code = getattr(stage.function, "__qualname__", type(stage.function).__qualname__)
-        return f"{getattr(stage.function, '__module__', '')}:{code}"
     return repr(stage) if is_dataclass(stage) else f"{type(stage).__module__}:{type(stage).__qualname__}"
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """``module:name`` of a function, or of the class of another callable."""
+    if isinstance(function, partial):
+        return f"{function_name(function.func)}{function.args}{function.keywords}"
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', '')}:{name}"

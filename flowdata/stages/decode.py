@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from flowdata.codec import COLOR_SPACES, MAX_PIXELS, ColorSpace, decode
+from flowdata.codec import (
+    COLOR_SPACES,
+    MAX_PIXELS,
+    ORIENTATION_POLICIES,
+    PROVIDERS,
+    ColorSpace,
+    OrientationPolicy,
+    Provider,
+    RowOffsets,
+    Window,
+    WindowOf,
+    decode,
+)
+from flowdata.codec.providers import nvimgcodec_problem
 from flowdata.errors import ConfigError, RecordError
 from flowdata.records.wire import Feature
 from flowdata.sample import Array, ArraySpec, Sample, Specs
@@ -45,6 +58,20 @@ def single_bytes(sample: Sample, record: str, feature: str) -> bytes:
         )
     value: bytes = found.values[0]
     return value
+
+
+def row_offsets_of(sample: Sample, record: str, feature: str) -> RowOffsets | None:
+    """The numbers of the named feature of a sample's record; None if it has no such feature.
+
+    Raises:
+        RecordError: they are no integers.
+    """
+    found: Feature | None = sample[record].get(feature)
+    if found is None:
+        return None
+    if found.kind not in ("int32", "int64"):
+        raise RecordError(f"feature {feature!r}: expected integers, found {len(found)} of kind {found.kind}")
+    return np.asarray(found.values)
 
 
 @stage("ofrecord_bytes_decoder")
@@ -171,24 +198,27 @@ class OFRecordRawDecoder:
 @stage("ofrecord_image_decoder")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OFRecordImageDecoder:
-    """Decode a feature that holds a JPEG or PNG file.
+    """Decode a feature that holds a JPEG, PNG, WebP or BMP file.
 
     Args:
         feature: Name of the feature; exactly one bytes value.
         output: Name of the result.
         color_space: Order of the result's channels: RGB, BGR or GRAY.
-        max_pixels: Largest height times width that is accepted.
+        max_pixels: Largest height times width that is accepted; refused before memory is taken.
+        orientation: ``ignore`` what EXIF data says of the picture's orientation, or ``apply`` it.
+        provider: Who decodes: ``cv2``, ``nvimgcodec`` (which takes baseline JPEG files in colour and leaves the others
+            to OpenCV) or ``auto``: the second where it is usable. The pixels are the same.
         record: Name of the parsed record.
 
     Shape:
         Output: uint8 (height, width, channels), channels 3 or, for GRAY, 1.
 
     Raises:
-        ConfigError: ``color_space`` or ``max_pixels`` is not one of the possible ones.
+        ConfigError: an argument is not one of the possible ones, or nvImageCodec is asked for and not usable.
         RecordError: the feature is missing, or its content is no whole image.
 
     Reference:
-        ``oneflow.nn.OFRecordImageDecoder``, whose default is BGR; every kind of JPEG and PNG works here.
+        ``oneflow.nn.OFRecordImageDecoder``, whose default is BGR; every kind of the four formats works here.
     """
 
     draws: ClassVar[bool] = False
@@ -196,10 +226,12 @@ class OFRecordImageDecoder:
     output: str = "image"
     color_space: ColorSpace = "RGB"
     max_pixels: int = MAX_PIXELS
+    orientation: OrientationPolicy = "ignore"
+    provider: Provider = field(default="auto", repr=False)  # as the pixels are the same, no part of a fingerprint
     record: str = "record"
 
     def __post_init__(self) -> None:
-        _check_image_arguments("ofrecord_image_decoder", self.color_space, self.max_pixels)
+        _check_image_arguments("ofrecord_image_decoder", self)
 
     def output_spec(self, specs: Specs) -> Specs:
         _check_record("ofrecord_image_decoder", specs, self.record)
@@ -212,7 +244,7 @@ class OFRecordImageDecoder:
 @stage("ofrecord_image_decoder_random_crop")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OFRecordImageDecoderRandomCrop:
-    """Decode a feature that holds a JPEG or PNG file and keep a random window of it, at its own size.
+    """Decode a feature that holds a JPEG, PNG, WebP or BMP file and keep a random window of it, at its own size.
 
     Args:
         feature: Name of the feature; exactly one bytes value.
@@ -221,15 +253,23 @@ class OFRecordImageDecoderRandomCrop:
         area: Smallest and largest share of the image's area, 0 < low <= high <= 1.
         aspect_ratio: Smallest and largest width over height, 0 < low <= high.
         num_attempts: How often to draw a window before falling back to the largest one that fits.
-        max_pixels: Largest height times width of the file that is accepted.
+        max_pixels: Largest height times width of the file that is accepted; refused before memory is taken.
+        orientation: ``ignore`` what EXIF data says of the picture's orientation, or ``apply`` it: the window is then
+            drawn on the upright picture.
+        provider: Who decodes: ``cv2``, ``nvimgcodec`` (which decodes only the window of baseline JPEG files in colour;
+            the others stay with OpenCV) or ``auto``: the second where it is usable. The pixels are the same.
+        row_slices: Use the feature ``<feature>/rows`` of records that have it, byte offsets of rows of blocks, as
+            ``flowdata convert images --row-restarts`` writes them, to decode only the rows of the window. The pixels
+            are the same.
         record: Name of the parsed record.
 
     Shape:
         Output: uint8 (height of the window, width of the window, channels), channels 3 or, for GRAY, 1.
 
     Raises:
-        ConfigError: an argument is out of range.
-        RecordError: the feature is missing, or its content is no whole image.
+        ConfigError: an argument is out of range, or nvImageCodec is asked for and not usable.
+        RecordError: the feature is missing, its content is no whole image, or the row offsets are not those of the
+            image.
 
     Reference:
         ``oneflow.nn.OFRecordImageDecoderRandomCrop``; see :func:`flowdata.stages.window.random_crop_window`.
@@ -242,11 +282,14 @@ class OFRecordImageDecoderRandomCrop:
     aspect_ratio: tuple[float, float] = (0.75, 1.333333)
     num_attempts: int = 10
     max_pixels: int = MAX_PIXELS
+    orientation: OrientationPolicy = "ignore"
+    provider: Provider = field(default="auto", repr=False)  # as the pixels are the same, no part of a fingerprint
+    row_slices: bool = field(default=True, repr=False)  # likewise
     record: str = "record"
 
     def __post_init__(self) -> None:
         name = "ofrecord_image_decoder_random_crop"
-        _check_image_arguments(name, self.color_space, self.max_pixels)
+        _check_image_arguments(name, self)
         for argument, value in (("area", self.area), ("aspect_ratio", self.aspect_ratio)):
             if len(value) != 2 or not 0 < value[0] <= value[1] < math.inf:
                 raise ConfigError(f"{name}: expected {argument} as two numbers 0 < low <= high, got {value}")
@@ -260,29 +303,32 @@ class OFRecordImageDecoderRandomCrop:
         return specs | {self.output: _image_spec(self.color_space)}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        image = decode_feature(sample, self)
-        top, left, height, width = random_crop_window(
-            rng, image.shape[0], image.shape[1], self.area, self.aspect_ratio, self.num_attempts
-        )
-        return sample.replace(**{self.output: image[top : top + height, left : left + width]})
+        def window(height: int, width: int) -> Window:
+            return random_crop_window(rng, height, width, self.area, self.aspect_ratio, self.num_attempts)
+
+        rows = row_offsets_of(sample, self.record, f"{self.feature}/rows") if self.row_slices else None
+        return sample.replace(**{self.output: decode_feature(sample, self, window, rows)})
 
 
 @stage("image_decoder")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageDecoder:
-    """Decode the content of a JPEG or PNG file, such as the images of :class:`flowdata.sources.coco.COCOSource`.
+    """Decode the content of an image file, such as those of :class:`flowdata.sources.coco.COCOSource`.
 
     Args:
         encoded: Name of the file's content, uint8 (bytes,).
         output: Name of the result; by default it replaces the content.
         color_space: Order of the result's channels: RGB, BGR or GRAY.
-        max_pixels: Largest height times width that is accepted.
+        max_pixels: Largest height times width that is accepted; refused before memory is taken.
+        orientation: ``ignore`` what EXIF data says of the picture's orientation, or ``apply`` it.
+        provider: Who decodes, as in :class:`OFRecordImageDecoder`.
 
     Shape:
         Output: uint8 (height, width, channels), channels 3 or, for GRAY, 1.
 
     Raises:
-        ConfigError: ``color_space`` or ``max_pixels`` is not one of the possible ones, or the input holds no bytes.
+        ConfigError: an argument is not one of the possible ones, nvImageCodec is asked for and not usable, or the input
+            holds no bytes.
         RecordError: the content is no whole image.
 
     Reference:
@@ -294,9 +340,11 @@ class ImageDecoder:
     output: str = "image"
     color_space: ColorSpace = "RGB"
     max_pixels: int = MAX_PIXELS
+    orientation: OrientationPolicy = "ignore"
+    provider: Provider = field(default="auto", repr=False)
 
     def __post_init__(self) -> None:
-        _check_image_arguments("image_decoder", self.color_space, self.max_pixels)
+        _check_image_arguments("image_decoder", self)
 
     def output_spec(self, specs: Specs) -> Specs:
         content = specs[self.encoded]
@@ -305,19 +353,30 @@ class ImageDecoder:
         return specs | {self.output: _image_spec(self.color_space)}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        image = decode(sample[self.encoded].tobytes(), self.color_space, self.max_pixels)
+        image = decode(
+            sample[self.encoded].tobytes(), self.color_space, self.max_pixels, orientation=self.orientation,
+            provider=self.provider,
+        )  # fmt: skip
         return sample.replace(**{self.output: image})
 
 
-def decode_feature(sample: Sample, decoder: OFRecordImageDecoder | OFRecordImageDecoderRandomCrop) -> Array:
-    """The whole image of the feature that an image decoder names.
+_RecordDecoder = OFRecordImageDecoder | OFRecordImageDecoderRandomCrop
+
+
+def decode_feature(
+    sample: Sample, decoder: _RecordDecoder, window: WindowOf | None = None, rows: RowOffsets | None = None
+) -> Array:
+    """The image of the feature that an image decoder names, or a window of it.
 
     Raises:
         RecordError: the feature is missing, or its content is no whole image.
     """
     data = single_bytes(sample, decoder.record, decoder.feature)
     try:
-        return decode(data, decoder.color_space, decoder.max_pixels)
+        return decode(
+            data, decoder.color_space, decoder.max_pixels, orientation=decoder.orientation, window=window, rows=rows,
+            provider=decoder.provider,
+        )  # fmt: skip
     except RecordError as error:
         raise RecordError(f"feature {decoder.feature!r}: {error}") from None
 
@@ -331,8 +390,12 @@ def _check_record(name: str, specs: Specs, record: str) -> None:
         raise ConfigError(f"{name}: expected record: {record!r} to be a parsed record, got {specs[record]}")
 
 
-def _check_image_arguments(name: str, color_space: str, max_pixels: int) -> None:
-    if color_space not in COLOR_SPACES:
-        raise ConfigError(f"{name}: expected color_space to be one of {', '.join(COLOR_SPACES)}, got {color_space!r}")
-    if max_pixels < 1:
-        raise ConfigError(f"{name}: expected max_pixels >= 1, got {max_pixels}")
+def _check_image_arguments(name: str, decoder: _RecordDecoder | ImageDecoder) -> None:
+    choices = {"color_space": COLOR_SPACES, "orientation": ORIENTATION_POLICIES, "provider": PROVIDERS}
+    for argument, allowed in choices.items():
+        if (value := getattr(decoder, argument)) not in allowed:
+            raise ConfigError(f"{name}: expected {argument} to be one of {', '.join(allowed)}, got {value!r}")
+    if decoder.max_pixels < 1:
+        raise ConfigError(f"{name}: expected max_pixels >= 1, got {decoder.max_pixels}")
+    if decoder.provider == "nvimgcodec" and (problem := nvimgcodec_problem()):
+        raise ConfigError(f"{name}: provider nvimgcodec cannot be used: {problem}; auto uses it where it can be")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import math
 import os
 import platform
 import shutil
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
+
+from flowdata.resources import cgroup_cpus, usable_cpus
 
 Level = Literal["ok", "note", "problem"]
 INSTALL = f"{sys.executable} -m pip install"
@@ -107,6 +108,15 @@ def check_opencv(versions: Mapping[str, str], importable: Callable[[str], str | 
     if error := importable("cv2"):
         return Finding("OpenCV", f"{text or 'missing'}: {error}", "problem", again if versions else install)
     return Finding("OpenCV", text or "present, not from a wheel")
+
+
+def check_decoders() -> Finding:
+    """Who decodes images: OpenCV, and nvImageCodec where it is installed and gives the same pixels."""
+    probe = "from flowdata.codec.providers import describe; print(describe())"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120)
+    if done.returncode:  # the row about OpenCV says what to do
+        return Finding("image decoders", "none")
+    return Finding("image decoders", done.stdout.strip())
 
 
 def check_base_packages() -> Finding:
@@ -225,26 +235,6 @@ def check_libgomp(present: bool) -> Finding:
     return Finding("libgomp", "missing: portable kernels only", "note", fix)
 
 
-def cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """CPUs' worth of time that the control group (v2 or v1) grants, or None for no limit."""
-    try:
-        if (v2 := root / "cpu.max").exists():
-            quota, period = v2.read_text().split()
-        else:
-            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
-    except (OSError, ValueError):
-        return None
-    return None if quota in ("max", "-1") else int(quota) / int(period)
-
-
-def usable_cpus() -> int:
-    """Processors that this process may use at once: affinity and control group together, at least 1."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup_cpus()
-    return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
-
-
 def check_cpus() -> Finding:
     """Processors there are, and how many of them this process may use."""
     quota = cgroup_cpus()
@@ -286,6 +276,7 @@ def findings() -> list[Finding]:
         check_platform(),
         check_numpy(),
         check_opencv(installed(OPENCV_NAMES), import_error),
+        check_decoders(),
         check_base_packages(),
         check_mpi(),
         check_mpiexec(),

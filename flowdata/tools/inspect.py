@@ -11,6 +11,7 @@ from pathlib import Path
 from flowdata import codec
 from flowdata.dataset import FILE_NAME, DatasetInfo, dataset_of, part_name
 from flowdata.errors import ConfigError, RecordError
+from flowdata.records import digests
 from flowdata.records.frames import HEADER_BYTES, Offsets, frame_offsets
 from flowdata.records.wire import Feature, Record, decode
 from flowdata.tools import inspect_coco
@@ -54,7 +55,9 @@ def inspect(path: Path, *, records: int = 3, sheet: SheetPlan | None = None) -> 
         return
     if sheet is not None and sheet.images is not None:
         raise ConfigError(f"{path}: --images is for COCO annotation files; these are OFRecords, with images inside")
-    info, groups = _find_parts(path)
+    info, groups = find_parts(path, others=f"a COCO annotation file, a directory with {inspect_coco.FILE_NAME}, ")
+    if missing := [str(part) for parts in groups.values() for part in parts if not part.is_file()]:
+        raise ConfigError(f"{path}: {FILE_NAME} names part files that are missing: {', '.join(missing)}")
     pictures: list[Picture] = []
     for name, paths in groups.items():
         print(f"{name}:" if name else f"{path}:")
@@ -76,8 +79,16 @@ def _annotation_file(path: Path) -> Path | None:
     return inside if inside.is_file() and not (path / FILE_NAME).exists() else None
 
 
-def _find_parts(path: Path) -> tuple[DatasetInfo | None, dict[str, list[Path]]]:
-    """The data set's description if there is one, and the part files by split."""
+def find_parts(path: Path, *, others: str = "") -> tuple[DatasetInfo | None, dict[str, list[Path]]]:
+    """The data set's description if there is one, and the part files by split; they may be missing.
+
+    Args:
+        path: Directory with a ``dataset.json``, directory of part files, or one part file.
+        others: What else the caller takes, for the message.
+
+    Raises:
+        ConfigError: there is nothing of the kind.
+    """
     if path.is_file() and path.name != FILE_NAME:
         described = dataset_of(path.parent)
         return described[0] if described else None, {"": [path]}
@@ -91,15 +102,11 @@ def _find_parts(path: Path) -> tuple[DatasetInfo | None, dict[str, list[Path]]]:
             ]
             for name, split in info.splits.items()
         }
-        if missing := [str(part) for parts in groups.values() for part in parts if not part.is_file()]:
-            raise ConfigError(f"{root / FILE_NAME}: names part files that are missing: {', '.join(missing)}")
         return info, groups
     parts = sorted(each for each in path.glob("part-*") if each.is_file()) if path.is_dir() else []
+    parts = [each for each in parts if each.suffix != digests.SUFFIX]
     if not parts:
-        raise ConfigError(
-            f"{path}: expected a part file, a COCO annotation file, or a directory with {FILE_NAME}, files part-* or "
-            f"{inspect_coco.FILE_NAME}"
-        )
+        raise ConfigError(f"{path}: expected a part file, {others}or a directory with {FILE_NAME} or files part-*")
     described = dataset_of(path)
     return described[0] if described else None, {"": parts}
 

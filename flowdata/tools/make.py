@@ -14,14 +14,10 @@ from flowdata import codec
 from flowdata.dataset import DatasetInfo
 from flowdata.errors import ConfigError, DataError
 from flowdata.records.writer import Features
-from flowdata.tools.convert import (
-    SplitPlan,
-    image_features,
-    prepare_output,
-    stratified_split,
-    write_dataset,
-)
+from flowdata.tools.convert import IMAGE_FEATURES, stratified_split
 from flowdata.tools.doctor import INSTALL
+from flowdata.tools.pictures import image_features
+from flowdata.tools.writing import SplitPlan, prepare_output, write_dataset
 
 # -- digits ----------------------------------------------------------------------------------------------------------
 
@@ -66,6 +62,7 @@ def make_digits(
     return write_dataset(
         out,
         classes=[str(digit) for digit in range(10)],
+        features=IMAGE_FEATURES,
         splits={
             "train": SplitPlan(parts, len(train), records(train)),
             "val": SplitPlan(val_parts, len(val), records(val)),

@@ -30,6 +30,8 @@ class Parameter(Tensor):
     """
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        if not isinstance(requires_grad, (bool, np.bool_)):
+            raise DtypeError(f"Parameter: expected requires_grad as True or False, got {requires_grad!r}")
         array = data.data if isinstance(data, Tensor) else data
         if not backend.is_array(array):
             raise DtypeError(f"Parameter: expected a tensor or an array, got {type(data).__name__}")

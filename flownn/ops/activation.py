@@ -46,7 +46,7 @@ def _softplus(xp: Any, x: Array) -> Any:
 def relu(xp: Any, x: Array) -> Any:
     """``x`` where positive, 0 elsewhere; NaN stays NaN."""
     y = xp.maximum(x, 0)
-    return y, lambda g: (g * (y > 0),)
+    return y, lambda g: (g * (y != 0),)  # also where y is NaN, as in PyTorch
 
 
 @op(quiet_floats=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from flownn.errors import ShapeError
+from flownn.errors import DtypeError, ShapeError
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+_SAME_NAME = {"axis": "dim", "keepdims": "keepdim", "input": "x"}
 
 Dims = int | np.integer[Any] | Sequence[int] | None
 
@@ -16,8 +21,11 @@ def axis_of(name: str, ndim: int, dim: int) -> int:
     """One dim as an axis from 0; a 0-dim tensor has the dims 0 and -1 as if it had one.
 
     Raises:
+        DtypeError: ``dim`` is no integer.
         ShapeError: there is no such dim.
     """
+    if not hasattr(dim, "__index__"):
+        raise DtypeError(f"{name}: expected dim as an int, got {dim!r}")
     limit = max(ndim, 1)
     if not -limit <= dim < limit:
         raise ShapeError(f"{name}: expected a dim from {-limit} to {limit - 1}, got {dim}")
@@ -52,3 +60,15 @@ def sizes_of(name: str, sizes: Sequence[int | Sequence[int]]) -> tuple[int, ...]
         return tuple(each.__index__() for each in given)  # type: ignore[union-attr]
     except (AttributeError, TypeError):
         raise ShapeError(f"{name}: expected integers, got {given!r}") from None
+
+
+def also_as_in_numpy(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Let a function of ``x``, ``dim`` and ``keepdim`` take NumPy's ``axis`` and ``keepdims`` too, as PyTorch's do."""
+
+    @wraps(function)
+    def renamed(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        if kwargs and not _SAME_NAME.keys().isdisjoint(kwargs):
+            kwargs = {_SAME_NAME.get(name, name): value for name, value in kwargs.items()}  # type: ignore[assignment]
+        return function(*args, **kwargs)
+
+    return renamed

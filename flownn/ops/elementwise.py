@@ -32,7 +32,7 @@ def _unchanged(g: Array) -> tuple[Array, Array]:
 @op(promote="common")
 def subtract(xp: Any, x: Array, y: Array, *, alpha: float = 1) -> Any:
     """``x - alpha * y``."""
-    _refuse_bool(xp, "subtract", x, y)
+    refuse_bool(xp, "subtract", x, y)
     if alpha == 1:
         return x - y, lambda g: (g, lambda: -g)
     return x - alpha * y, lambda g: (g, lambda: g * -alpha)
@@ -43,32 +43,43 @@ def reversed_subtract(x: Any, y: Any) -> Tensor:
     return subtract(y, x)
 
 
-def _refuse_bool(xp: Any, name: str, *arrays: Any) -> None:
+def refuse_bool(xp: Any, name: str, *arrays: Any) -> None:
+    """Refuse operands that are all bools.
+
+    Raises:
+        DtypeError: they are.
+    """
     if xp.result_type(*arrays).kind == "b":
-        raise DtypeError(f"{name}: bool has no such operation; use ^ or logical_xor, or convert to a number type")
+        raise DtypeError(f"{name}: bool has no such operation; use a logical one, or convert to a number type")
 
 
 @op(promote="common")
-def multiply(xp: Any, x: Array, y: Array) -> Any:
+def multiply(xp: Any, x: Any, y: Any) -> Any:
     """``x * y``."""
+    if isinstance(y, (int, float)):  # nothing but the number is kept
+        return x * y, lambda g: (lambda: g * y, None)
     return x * y, lambda g: (lambda: g * y, lambda: g * x)
 
 
 @op(promote="float", quiet_floats=True)
-def true_divide(xp: Any, x: Array, y: Array) -> Any:
+def true_divide(xp: Any, x: Any, y: Any) -> Any:
     """``x / y``; integers give the default floating point type."""
+    if isinstance(y, (int, float)):
+        return x / y, lambda g: (lambda: g / y, None)
     return x / y, lambda g: (lambda: g / y, lambda: -g * x / y / y)
 
 
 @op(promote="common", quiet_floats=True)
 def floor_divide(xp: Any, x: Array, y: Array) -> Any:
     """The largest integer not above ``x / y``; no gradient."""
+    refuse_bool(xp, "floor_divide", x, y)
     return x // y, None
 
 
 @op(promote="common", quiet_floats=True)
 def truncate_divide(xp: Any, x: Array, y: Array) -> Any:
     """``x / y`` without its fraction; no gradient."""
+    refuse_bool(xp, "divide", x, y)
     if xp.result_type(x, y).kind in "iu":
         return xp.sign(x) * xp.sign(y) * (abs(x) // abs(y)), None
     return xp.trunc(x / y), None
@@ -99,6 +110,7 @@ def reversed_floor_divide(x: Any, y: Any) -> Tensor:
 @op(promote="common", quiet_floats=True)
 def remainder(xp: Any, x: Array, y: Array) -> Any:
     """What ``x`` exceeds ``floor(x / y) * y`` by; has the sign of ``y``."""
+    refuse_bool(xp, "remainder", x, y)
     return x % y, lambda g: (g, lambda: -g * xp.floor(x / y))
 
 
@@ -112,8 +124,9 @@ def power(xp: Any, x: Array, y: Array) -> Any:
     """``x ** y``. The gradient of ``x`` is 0 where ``y`` is 0, that of ``y`` is 0 where ``x`` is 0 and ``y >= 0``.
 
     Raises:
-        DtypeError: integers to a negative integer power, which are no integers.
+        DtypeError: integers to a negative integer power, which are no integers; or two bools.
     """
+    refuse_bool(xp, "power", x, y)
     dtype = x.dtype if hasattr(x, "dtype") else y.dtype
     base, exponent = xp.asarray(x, dtype), xp.asarray(y, dtype)
     if dtype.kind in "iu" and (exponent < 0).any():
@@ -136,7 +149,7 @@ def reversed_power(x: Any, y: Any) -> Tensor:
 @op
 def negative(xp: Any, x: Array) -> Any:
     """``-x``."""
-    _refuse_bool(xp, "negative", x)
+    refuse_bool(xp, "negative", x)
     return -x, lambda g: (-g,)
 
 
@@ -244,7 +257,8 @@ def rsqrt(xp: Any, x: Array) -> Any:
 
 @op(quiet_floats=True)
 def square(xp: Any, x: Array) -> Any:
-    """``x * x``."""
+    """``x * x``; of bools as int64."""
+    x = x.astype(dtypes.int64.dtype) if x.dtype.kind == "b" else x
     return x * x, lambda g: (2 * g * x,)
 
 
@@ -319,28 +333,43 @@ def _no_slope(g: Array) -> tuple[Array]:
 @op
 def floor(xp: Any, x: Array) -> Any:
     """The largest integer not above; gradient 0."""
-    return _integers_or(xp.floor, x), _no_slope
+    return integers_or(xp.floor, x), _no_slope
 
 
 @op
 def ceil(xp: Any, x: Array) -> Any:
     """The smallest integer not below; gradient 0."""
-    return _integers_or(xp.ceil, x), _no_slope
+    return integers_or(xp.ceil, x), _no_slope
 
 
 @op
 def trunc(xp: Any, x: Array) -> Any:
     """``x`` without its fraction; gradient 0."""
-    return _integers_or(xp.trunc, x), _no_slope
+    return integers_or(xp.trunc, x), _no_slope
 
 
 @op
-def round_(xp: Any, x: Array) -> Any:
-    """The nearest integer, halves to the even one; gradient 0."""
-    return _integers_or(xp.rint, x), _no_slope
+def _round(xp: Any, x: Array, *, decimals: int) -> Any:
+    if dtypes.category(x.dtype) != dtypes.FLOATING or not decimals:
+        return integers_or(xp.rint, x), _no_slope
+    wide = x.astype(dtypes.accumulator(x.dtype) or x.dtype, copy=False)
+    scale = 10.0 ** abs(decimals)
+    y = xp.rint(wide * scale) / scale if decimals > 0 else xp.rint(wide / scale) * scale
+    return y.astype(x.dtype, copy=False), _no_slope
 
 
-def _integers_or(function: Any, x: Array) -> Any:
+def round_(x: Tensor, *, decimals: int = 0) -> Tensor:
+    """The nearest number with so many digits after the point, halves to the even one; gradient 0.
+
+    Args:
+        x: Any tensor; integers stay as they are.
+        decimals: Digits; negative ones round to tens, hundreds and so on.
+    """
+    return _round(x, decimals=decimals)
+
+
+def integers_or(function: Any, x: Array) -> Any:
+    """``function(x)``, or a copy of what is whole anyway."""
     return x.copy() if dtypes.category(x.dtype) != dtypes.FLOATING else function(x)
 
 

@@ -9,7 +9,7 @@ from flownn.autograd import mark_overwritten, op, wrap
 from flownn.backend import Array, array_module
 from flownn.errors import DtypeError, ShapeError
 from flownn.kernels.rows import add_rows
-from flownn.ops.reduce import norm
+from flownn.ops.distance import norm
 
 if TYPE_CHECKING:
     from flownn.tensor import Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from flownn import dtypes
@@ -18,7 +19,12 @@ def _product(x: Array, y: Array) -> Any:
     return (x.astype(wide) @ y.astype(wide)).astype(x.dtype)
 
 
-def _check_dtypes(name: str, *arrays: Array | None) -> None:
+def require_one_dtype(name: str, *arrays: Array | None) -> None:
+    """Refuse operands of several types.
+
+    Raises:
+        DtypeError: there are.
+    """
     kinds = {array.dtype for array in arrays if array is not None}
     if len(kinds) > 1:
         names = " and ".join(sorted(map(str, kinds)))
@@ -33,7 +39,7 @@ def matmul(xp: Any, x: Array, y: Array) -> Any:
         ShapeError: the inner sizes differ, or an operand has no dims.
         DtypeError: the operands have different types.
     """
-    _check_dtypes("matmul", x, y)
+    require_one_dtype("matmul", x, y)
     if not x.ndim or not y.ndim or x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
         raise ShapeError(f"matmul: expected (..., n, k) and (..., k, m), got {tuple(x.shape)} and {tuple(y.shape)}")
     try:
@@ -68,7 +74,7 @@ def bmm(xp: Any, x: Array, y: Array) -> Any:
         ShapeError: other numbers of dims, or sizes that differ.
         DtypeError: the operands have different types.
     """
-    _check_dtypes("bmm", x, y)
+    require_one_dtype("bmm", x, y)
     if x.ndim != 3 or y.ndim != 3 or x.shape[0] != y.shape[0] or x.shape[2] != y.shape[1]:
         raise ShapeError(f"bmm: expected (N, n, k) and (N, k, m), got {tuple(x.shape)} and {tuple(y.shape)}")
     return _product(x, y), lambda g: (
@@ -85,18 +91,19 @@ def linear(xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Any:
         ShapeError: the last size of ``x`` is not the weight's.
         DtypeError: the operands have different types.
     """
-    _check_dtypes("linear", x, weight, bias)
+    require_one_dtype("linear", x, weight, bias)
     if not x.ndim or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         raise ShapeError(f"linear: expected (..., in) and (out, in), got {tuple(x.shape)} and {tuple(weight.shape)}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: expected a bias of shape ({weight.shape[0]},), got {tuple(bias.shape)}")
-    rows = x.reshape(-1, x.shape[-1])  # one large product instead of one per leading dim
+    count = math.prod(x.shape[:-1])
+    rows = x.reshape(count, x.shape[-1])  # one large product instead of one per leading dim
     y = _product(rows, weight.T).reshape(*x.shape[:-1], weight.shape[0])
     if bias is not None:
         y += bias
 
     def vjp(g: Array) -> Any:
-        g_rows = g.reshape(-1, g.shape[-1])
+        g_rows = g.reshape(count, g.shape[-1])
         return (
             lambda: _product(g_rows, weight).reshape(x.shape),
             lambda: _product(g_rows.T, rows),

@@ -131,6 +131,8 @@ def normalize_channels(
     image = to_image(xp, x, dtype)
     count = image.size // max(image.shape[-1], 1)
     if use_batch_statistics:
+        if eps <= 0:
+            raise ValueError(f"{name}: expected a positive eps beside the batch's own variance, got {eps}")
         sums = channel_sum(xp, image)
         if sum_over_ranks is not None:
             sums = sum_over_ranks(xp.append(sums, count))

@@ -20,7 +20,7 @@ def pad(xp: Any, x: NDArray[Any], *, padding: Sequence[tuple[int, int]], mode: s
     """Extend the last ``len(padding)`` dims of x by (before, after) elements each; ``value`` fills mode "constant".
 
     Mode "reflect" mirrors without repeating the edge, "replicate" repeats the edge, "circular" wraps around.
-    Negative numbers crop, in mode "constant" only.
+    Negative numbers crop, once the other sides are extended.
 
     Raises:
         ShapeError: more dims than x has, a crop beyond the input, or more elements than the mode can read.
@@ -32,23 +32,31 @@ def pad(xp: Any, x: NDArray[Any], *, padding: Sequence[tuple[int, int]], mode: s
         raise ShapeError(f"pad: expected input with at least {len(padding)} dims, got shape {tuple(x.shape)}")
     if mode == "constant":
         return _constant(xp, x, [(0, 0)] * first + [(before, after) for before, after in padding], value)
-    work = [(axis, *pair) for axis, pair in enumerate(padding, start=first) if any(pair)]
+    work = [(axis, max(b, 0), max(a, 0)) for axis, (b, a) in enumerate(padding, start=first) if b > 0 or a > 0]
     limit = {"reflect": -1, "replicate": None, "circular": 0}[mode]
     for axis, before, after in work:
         size = x.shape[axis]
         most = size + limit if limit is not None else (max(before, after) if size else 0)
-        if min(before, after) < 0 or max(before, after) > most:
+        if max(before, after) > most:
             raise ShapeError(
-                f"pad: expected 0 to {most} elements on each side of dim {axis} (size {size}) in mode {mode!r}, "
-                f"got ({before}, {after})"
+                f"pad: expected padding of at most {most} elements on each side of dim {axis} (size {size}) in mode "
+                f"{mode!r}, got ({before}, {after})"
             )
+    if any(x.shape[axis] + sum(pair) < 1 for axis, pair in enumerate(padding, start=first)):
+        raise ShapeError(f"pad: expected something to be left of shape {tuple(x.shape)}, got padding {tuple(padding)}")
     y = x
     for axis, before, after in work:
         y = _extend(xp, y, axis, before, after, mode)
-    if not work:
+    crops = [(0, 0)] * first + [(min(before, 0), min(after, 0)) for before, after in padding]
+    uncropped = None
+    if any(map(any, crops)):
+        y, uncropped = _constant(xp, y, crops, 0)
+    elif not work:
         y = x.copy()
 
     def vjp(g: NDArray[Any]) -> tuple[NDArray[Any]]:
+        if uncropped is not None:
+            (g,) = uncropped(g)
         for axis, before, after in reversed(work):
             g = _fold(xp, g, axis, before, after, mode)
         return (g,)

@@ -1,9 +1,13 @@
-"""Pooling over n spatial dims: one pass over the input per position inside the window, channels innermost."""
+"""Pooling over n spatial dims: one pass over the input per position inside the window, channels innermost.
+
+Every op takes x (N, C, *spatial), or (C, *spatial) for one sample.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -19,7 +23,28 @@ __all__ = ["adaptive_avg_pool", "avg_pool", "max_pool", "max_pool_with_indices"]
 _Hit = tuple[tuple[int, ...], NDArray[Any], NDArray[Any]]  # offset in the window, mask, positions in the input
 
 
+def _one_sample_too(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the body of an op on x (N, C, *spatial) take (C, *spatial) as well, as a batch of one."""
+
+    @wraps(body)
+    def either(xp: Any, x: NDArray[Any], **attrs: Any) -> Any:
+        n = len(attrs["kernel_size"] if "kernel_size" in attrs else attrs["output_size"])
+        if x.ndim != n + 1:
+            return body(xp, x, **attrs)
+        y, vjp = body(xp, x[None], **attrs)
+        several = isinstance(y, tuple)
+
+        def vjp_of_one(g: Any) -> tuple[Any, ...]:
+            batch = [None if each is None else each[None] for each in g] if several else g[None]
+            return (vjp(batch)[0][0],)
+
+        return tuple(each[0] for each in y) if several else y[0], vjp_of_one
+
+    return either
+
+
 @op
+@_one_sample_too
 def max_pool(
     xp: Any,
     x: NDArray[Any],
@@ -39,6 +64,7 @@ def max_pool(
 
 
 @op(tuple_output=True)
+@_one_sample_too
 def max_pool_with_indices(
     xp: Any,
     x: NDArray[Any],
@@ -95,6 +121,7 @@ def _max_pool(
 
 
 @op
+@_one_sample_too
 def avg_pool(
     xp: Any,
     x: NDArray[Any],
@@ -131,6 +158,7 @@ def avg_pool(
 
 
 @op
+@_one_sample_too
 def adaptive_avg_pool(xp: Any, x: NDArray[Any], *, output_size: Sequence[int | None]) -> Any:
     """Mean over ``output_size`` windows per spatial dim that cover x (N, C, *spatial); None keeps a dim's size.
 
@@ -139,8 +167,8 @@ def adaptive_avg_pool(xp: Any, x: NDArray[Any], *, output_size: Sequence[int | N
     n = len(output_size)
     if x.ndim != n + 2 or min(x.shape[2:]) < 1:
         raise ShapeError(
-            f"AdaptiveAvgPool{n}d: expected input (N, C, {_axis_names(n)}) with no empty spatial dim, "
-            f"got shape {tuple(x.shape)}"
+            f"AdaptiveAvgPool{n}d: expected input (N, C, {_axis_names(n)}) or (C, {_axis_names(n)}) with no empty "
+            f"spatial dim, got shape {tuple(x.shape)}"
         )
     out = tuple(size if want is None else want for size, want in zip(x.shape[2:], output_size, strict=True))
     dtype = compute_dtype(f"AdaptiveAvgPool{n}d", x.dtype)
@@ -148,19 +176,24 @@ def adaptive_avg_pool(xp: Any, x: NDArray[Any], *, output_size: Sequence[int | N
         axes, count = tuple(range(2, x.ndim)), math.prod(x.shape[2:])
         y = x.astype(dtype, copy=False).mean(axis=axes, keepdims=True).astype(x.dtype, copy=False)
         return y, lambda g: (xp.broadcast_to((g.astype(dtype, copy=False) / count).astype(x.dtype), x.shape),)
-    # A window is a box, so its mean is a product of means along each dim: one small matrix per dim.
-    means = [xp.asarray(_mean_matrix(size, want), dtype=dtype) for size, want in zip(x.shape[2:], out, strict=True)]
+    # A window is a box, so its mean is a mean of means along each dim.
+    dims = [(axis, *_windows(size, want)) for axis, (size, want) in enumerate(zip(x.shape[2:], out, strict=True), 2)]
+    dims = [each for each in dims if x.shape[each[0]] != out[each[0] - 2]]  # where the size stays, so does the rest
 
-    def along_each_dim(values: NDArray[Any], matrices: Sequence[NDArray[Any]]) -> Any:
-        for axis, matrix in enumerate(matrices, start=2):
-            if matrix.shape[0] != matrix.shape[1]:  # a dim that keeps its size has the identity
-                values = xp.moveaxis(xp.moveaxis(values, axis, -1) @ matrix.T, -1, axis)
-        return values.astype(x.dtype, copy=False)
+    y = x.astype(dtype, copy=False)
+    for axis, start, end in dims:
+        y = _range_sums(xp, y, axis, start, end) / _along(xp, end - start, axis, x.ndim).astype(dtype)
 
     def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
-        return (along_each_dim(g.astype(dtype, copy=False), [matrix.T for matrix in means]),)
+        grad = g.astype(dtype, copy=False)
+        for axis, start, end in dims:
+            # The windows that hold an element are a range too.
+            position = np.arange(x.shape[axis])
+            first, last = np.searchsorted(end, position, "right"), np.searchsorted(start, position, "right")
+            grad = _range_sums(xp, grad / _along(xp, end - start, axis, x.ndim).astype(dtype), axis, first, last)
+        return (grad.astype(x.dtype, copy=False),)
 
-    return along_each_dim(x.astype(dtype, copy=False), means), vjp
+    return y.astype(x.dtype, copy=not dims), vjp
 
 
 def _output_shape(
@@ -175,7 +208,9 @@ def _output_shape(
     """Number of windows per dim; with ``ceil_mode`` one more may start in the input or left padding and hang over."""
     n = len(kernel_size)
     if x.ndim != n + 2:
-        raise ShapeError(f"{name}{n}d: expected input (N, C, {_axis_names(n)}), got shape {tuple(x.shape)}")
+        raise ShapeError(
+            f"{name}{n}d: expected input (N, C, {_axis_names(n)}) or (C, {_axis_names(n)}), got shape {tuple(x.shape)}"
+        )
     if any(2 * p > k for p, k in zip(padding, kernel_size, strict=True)):
         raise ShapeError(
             f"{name}{n}d: expected padding of at most half the kernel, got padding {tuple(padding)} "
@@ -252,21 +287,25 @@ def _first_hits(
     """For each position in the window: the windows whose maximum ``y`` is found there first, and where that is.
 
     Yields (offset, mask (N, *out, C), positions (*out) in the flattened ``spatial``). The padding is never a hit,
-    even where the input holds the value it is filled with.
+    even where the input holds the value it is filled with. Of several NaN it is the last, as in PyTorch.
     """
     out = y.shape[1:-1]
-    open_windows = xp.ones(y.shape, dtype=bool)
-    for offset in kernel_offsets(kernel_size):
+    open_windows = y == y
+    last_nan = None
+    if not open_windows.all():
+        last_nan = xp.full(y.shape, -1)
+        for number, offset in enumerate(kernel_offsets(kernel_size)):
+            candidate = shifted(image, offset, out, stride, dilation)
+            last_nan = xp.where(candidate == candidate, last_nan, number)
+    for number, offset in enumerate(kernel_offsets(kernel_size)):
         position, inside = xp.zeros((), dtype=np.int64), xp.ones((), dtype=bool)
         for size, o, n, s, p, d in zip(spatial, offset, out, stride, padding, dilation, strict=True):
             line = xp.arange(n) * s + (o * d - p)
             position = position[..., None] * size + line
             inside = inside[..., None] & (line >= 0) & (line < size)
-        candidate = shifted(image, offset, out, stride, dilation)
-        hit = (candidate == y) | (candidate != candidate)  # or the first NaN, which alone differs from itself
-        hit &= open_windows & inside[..., None]
+        hit = (shifted(image, offset, out, stride, dilation) == y) & open_windows & inside[..., None]
         open_windows ^= hit
-        yield offset, hit, position
+        yield offset, hit if last_nan is None else hit | (last_nan == number), position
 
 
 def _lowest(dtype: np.dtype[Any]) -> Any:
@@ -292,12 +331,24 @@ def _window_counts(
     return counts
 
 
-def _mean_matrix(size: int, out: int) -> NDArray[Any]:
-    """(out, size): row i averages the elements of window i."""
-    position, window = np.arange(size), np.arange(out)[:, None]
-    start, end = window * size // out, -(-(window + 1) * size // out)
-    covered = (position >= start) & (position < end)
-    return covered / (end - start)
+def _windows(size: int, out: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """First element of each window, and the one behind its last."""
+    window = np.arange(out)
+    return window * size // out, -(-(window + 1) * size // out)
+
+
+def _range_sums(xp: Any, x: NDArray[Any], axis: int, start: NDArray[Any], end: NDArray[Any]) -> Any:
+    """``x[start[i]:end[i]].sum()`` along an axis for every i; no range is empty."""
+    total = xp.take(x, xp.asarray(start), axis=axis)
+    for step in range(1, int((end - start).max())):
+        element = xp.take(x, xp.asarray(np.minimum(start + step, end - 1)), axis=axis)
+        total += xp.where(_along(xp, start + step < end, axis, x.ndim), element, x.dtype.type(0))
+    return total
+
+
+def _along(xp: Any, values: NDArray[Any], axis: int, ndim: int) -> Any:
+    """A vector as an array that varies along one axis only."""
+    return xp.asarray(values.reshape((-1, *(1,) * (ndim - 1 - axis))))
 
 
 def _axis_names(n: int) -> str:

@@ -5,6 +5,7 @@ Half precision is summed in float32.
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from flownn import dtypes
 from flownn.autograd import op
 from flownn.backend import Array
 from flownn.errors import DtypeError, ShapeError
-from flownn.ops.axes import Dims, axes_of, axis_of
+from flownn.ops.axes import Dims, also_as_in_numpy, axes_of, axis_of
 from flownn.ops.elementwise import cast, maximum, minimum
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class ValuesAndIndices(NamedTuple):
     indices: Tensor
 
 
-def _spread(xp: Any, g: Array, shape: tuple[int, ...], axes: Axes, keepdim: bool) -> Any:
+def spread(xp: Any, g: Array, shape: tuple[int, ...], axes: Axes, keepdim: bool) -> Any:
     """The gradient of a reduction over ``axes``, repeated along them as a view."""
     if not keepdim:
         g = g.reshape([1 if axis in axes else size for axis, size in enumerate(shape)])
@@ -41,11 +42,17 @@ def _count(shape: tuple[int, ...], axes: Axes) -> int:
     return math.prod(shape[axis] for axis in axes)
 
 
-def _wide(x: Array) -> Any:
+def widened(x: Array) -> Any:
+    """Half precision as float32, others as they are."""
     return x.astype(dtypes.accumulator(x.dtype) or x.dtype, copy=False)
 
 
-def _require_floating(name: str, x: Array) -> None:
+def require_floating(name: str, x: Array) -> None:
+    """Refuse integers and bools.
+
+    Raises:
+        DtypeError: they are.
+    """
     if dtypes.category(x.dtype) != dtypes.FLOATING:
         raise DtypeError(f"{name}: expected a floating point type, got {x.dtype}; convert with .float()")
 
@@ -53,16 +60,17 @@ def _require_floating(name: str, x: Array) -> None:
 # ---------------------------------------------------------------- sums
 
 
-@op
+@op(quiet_floats=True)
 def _sum(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
     dtype = dtypes.accumulator(x.dtype) if dtypes.category(x.dtype) == dtypes.FLOATING else dtypes.int64.dtype
     shape = x.shape
     y = x.sum(axis=axes, keepdims=keepdim, dtype=dtype)
     if dtype is not None and dtype != dtypes.int64.dtype:
         y = y.astype(x.dtype)
-    return y, lambda g: (_spread(xp, g, shape, axes, keepdim),)
+    return y, lambda g: (spread(xp, g, shape, axes, keepdim),)
 
 
+@also_as_in_numpy
 def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Sum over dims; of integers and bools as int64.
 
@@ -82,13 +90,14 @@ def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
 
 @op(quiet_floats=True)
 def _mean(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
-    _require_floating("mean", x)
+    require_floating("mean", x)
     shape, count = x.shape, _count(x.shape, axes)
     total = x.sum(axis=axes, keepdims=keepdim, dtype=dtypes.accumulator(x.dtype))
     y = xp.asarray(total / count if count else total * math.nan).astype(x.dtype)
-    return y, lambda g: (_spread(xp, g / count, shape, axes, keepdim),)
+    return y, lambda g: (spread(xp, g / count, shape, axes, keepdim),)
 
 
+@also_as_in_numpy
 def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Mean over dims; NaN where there is nothing to average.
 
@@ -108,23 +117,27 @@ def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = Non
 
 
 @op(quiet_floats=True)
-def _var(xp: Any, x: Array, *, axes: Axes, keepdim: bool, correction: int, root: bool) -> Any:
-    _require_floating("std" if root else "var", x)
-    free = _count(x.shape, axes) - correction
-    wide = _wide(x)
-    centred = wide - wide.mean(axis=axes, keepdims=True)
+def _var(xp: Any, x: Array, *, axes: Axes, keepdim: bool, correction: float, root: bool) -> Any:
+    require_floating("std" if root else "var", x)
+    count = _count(x.shape, axes)
+    free = count - correction
+    wide = widened(x)
+    centred = wide - wide.sum(axis=axes, keepdims=True) / builtins.max(count, 1)
     total = xp.square(centred).sum(axis=axes, keepdims=keepdim)
     y = xp.asarray(total / free if free > 0 else total * math.nan)
     y = xp.sqrt(y) if root else y
 
     def vjp(g: Array) -> Any:
         scale = xp.where(y == 0, 0, g / y) / free if root else 2 / free * g
-        return (_spread(xp, scale, x.shape, axes, keepdim) * centred,)
+        return (spread(xp, scale, x.shape, axes, keepdim) * centred,)
 
     return y.astype(x.dtype), vjp
 
 
-def var(x: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False) -> Tensor:
+@also_as_in_numpy
+def var(
+    x: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
     """Variance over dims: the mean square distance from the mean.
 
     Args:
@@ -132,16 +145,27 @@ def var(x: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = Fals
         dim: Dims to reduce, None for all.
         unbiased: Divide by ``n - 1`` instead of ``n``.
         keepdim: Keep the dims with size 1.
+        correction: Divide by ``n - correction`` instead, whatever ``unbiased`` says.
 
     Raises:
         DtypeError: ``x`` is not floating point.
         ShapeError: there is no such dim, or it appears twice.
     """
-    axes = axes_of("var", x.data.ndim, dim)
-    return _var(x, axes=axes, keepdim=keepdim, correction=int(unbiased), root=False)
+    axes, correction = _var_arguments("var", x, dim, unbiased, correction)
+    return _var(x, axes=axes, keepdim=keepdim, correction=correction, root=False)
 
 
-def std(x: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False) -> Tensor:
+def _var_arguments(name: str, x: Tensor, dim: Any, unbiased: bool, correction: float | None) -> tuple[Axes, float]:
+    """Also ``var(x, False)``, in which the flag stands in the place of the dim."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return axes_of(name, x.data.ndim, dim), int(unbiased) if correction is None else correction
+
+
+@also_as_in_numpy
+def std(
+    x: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
     """Standard deviation over dims, the square root of `var`; gradient 0 where it is 0.
 
     Args:
@@ -149,13 +173,14 @@ def std(x: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = Fals
         dim: Dims to reduce, None for all.
         unbiased: Divide by ``n - 1`` instead of ``n``.
         keepdim: Keep the dims with size 1.
+        correction: Divide by ``n - correction`` instead, whatever ``unbiased`` says.
 
     Raises:
         DtypeError: ``x`` is not floating point.
         ShapeError: there is no such dim, or it appears twice.
     """
-    axes = axes_of("std", x.data.ndim, dim)
-    return _var(x, axes=axes, keepdim=keepdim, correction=int(unbiased), root=True)
+    axes, correction = _var_arguments("std", x, dim, unbiased, correction)
+    return _var(x, axes=axes, keepdim=keepdim, correction=correction, root=True)
 
 
 @op(quiet_floats=True)
@@ -169,124 +194,58 @@ def _prod(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
         factors = xp.where(zero, 1, x)
         others = factors.prod(axis=axes, keepdims=True)  # of the factors that are not 0
         of_factor = xp.where(zeros == 0, others / factors, xp.where(zero & (zeros == 1), others, 0))
-        return (_spread(xp, g, x.shape, axes, keepdim) * of_factor,)
+        return (spread(xp, g, x.shape, axes, keepdim) * of_factor,)
 
     return y, vjp
 
 
-def prod(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+@also_as_in_numpy
+def prod(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Product over dims; of integers and bools as int64.
 
     Args:
         x: Any shape.
         dim: Dims to multiply over, None for all.
         keepdim: Keep them with size 1.
+        dtype: Convert to this type first.
 
     Raises:
         ShapeError: there is no such dim, or it appears twice.
     """
+    if dtype is not None:
+        x = cast(x, dtype=dtype)
     return _prod(x, axes=axes_of("prod", x.data.ndim, dim), keepdim=keepdim)
 
 
-@op(quiet_floats=True)
-def _norm(xp: Any, x: Array, *, p: float, axes: Axes, keepdim: bool) -> Any:
-    _require_floating("norm", x)
-    wide = _wide(x)
-    size = abs(wide)
-    if p == 2:
-        y = xp.sqrt((wide * wide).sum(axis=axes, keepdims=True))
-    elif p == math.inf:
-        y = size.max(axis=axes, keepdims=True, initial=0)
-    else:
-        y = (size**p).sum(axis=axes, keepdims=True) ** (1 / p)
-
-    def vjp(g: Array) -> Any:
-        g = _spread(xp, g, x.shape, axes, keepdim)
-        if p == 2:
-            return (g * xp.where(y == 0, 0, wide / y),)
-        if p == math.inf:
-            largest = size == y
-            return (g * xp.sign(wide) * largest / largest.sum(axis=axes, keepdims=True),)
-        return (g * xp.where(size == 0, 0, xp.sign(wide) * (size / y) ** (p - 1)),)
-
-    result = y if keepdim else xp.squeeze(y, axis=axes)
-    return result.astype(x.dtype), vjp
-
-
-def norm(x: Tensor, p: float | str = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """The p-norm of all elements along dims: ``sum(abs(x) ** p) ** (1 / p)``.
-
-    Args:
-        x: Floating point, any shape.
-        p: Any positive order; ``inf`` for the largest absolute value; ``"fro"`` is 2.
-        dim: Dims to reduce, None for all.
-        keepdim: Keep them with size 1.
-
-    Raises:
-        ValueError: ``p`` is not positive.
-        DtypeError: ``x`` is not floating point.
-        ShapeError: there is no such dim, or it appears twice.
-    """
-    order = 2.0 if p == "fro" else float(p)
-    if not order > 0:
-        raise ValueError(f"norm: expected p above 0, got {p}")
-    return _norm(x, p=order, axes=axes_of("norm", x.data.ndim, dim), keepdim=keepdim)
-
-
-@op(quiet_floats=True)
+@op(promote="float", quiet_floats=True)
 def _logsumexp(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
-    _require_floating("logsumexp", x)
-    wide = _wide(x)
-    top = wide.max(axis=axes, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, 0)
+    wide = widened(x)
+    top: Any = 0
+    if _count(x.shape, axes):
+        top = wide.max(axis=axes, keepdims=True)
+        top = xp.where(xp.isfinite(top), top, 0)
     total = xp.exp(wide - top).sum(axis=axes, keepdims=True)
     y = top + xp.log(total)
 
     def vjp(g: Array) -> Any:
-        return (_spread(xp, g, x.shape, axes, keepdim) * xp.exp(wide - top) / total,)
+        return (spread(xp, g, x.shape, axes, keepdim) * xp.exp(wide - top) / total,)
 
     return (y if keepdim else xp.squeeze(y, axis=axes)).astype(x.dtype), vjp
 
 
+@also_as_in_numpy
 def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` over dims, without overflow.
+    """``log(sum(exp(x)))`` over dims, without overflow; -inf where there is nothing.
 
     Args:
-        x: Floating point, any shape.
+        x: Any shape; integers become the default floating point type.
         dim: Dims to reduce, None for all.
         keepdim: Keep them with size 1.
 
     Raises:
-        DtypeError: ``x`` is not floating point.
         ShapeError: there is no such dim, or it appears twice.
     """
     return _logsumexp(x, axes=axes_of("logsumexp", x.data.ndim, dim), keepdim=keepdim)
-
-
-@op
-def _cumsum(xp: Any, x: Array, *, axis: int) -> Any:
-    if x.ndim == 0:
-        return x.copy(), lambda g: (g,)
-    dtype = dtypes.accumulator(x.dtype) if dtypes.category(x.dtype) == dtypes.FLOATING else dtypes.int64.dtype
-    y = xp.cumsum(x, axis=axis, dtype=dtype)
-
-    def vjp(g: Array) -> Any:
-        return (xp.flip(xp.cumsum(xp.flip(g, axis), axis=axis, dtype=dtype), axis),)
-
-    return y if dtype == dtypes.int64.dtype else y.astype(x.dtype, copy=False), vjp
-
-
-def cumsum(x: Tensor, dim: int) -> Tensor:
-    """Sum of all elements up to each along a dim; of integers and bools as int64.
-
-    Args:
-        x: Any shape.
-        dim: Dim to sum along.
-
-    Raises:
-        ShapeError: there is no such dim.
-    """
-    return _cumsum(x, axis=axis_of("cumsum", x.data.ndim, dim))
 
 
 # ---------------------------------------------------------------- extremes
@@ -294,19 +253,19 @@ def cumsum(x: Tensor, dim: int) -> Tensor:
 
 @op
 def _extreme(xp: Any, x: Array, *, axes: Axes, keepdim: bool, largest: bool) -> Any:
-    _require_elements("max" if largest else "min", x, axes)
+    require_elements("max" if largest else "min", x, axes)
     y = (x.max if largest else x.min)(axis=axes, keepdims=True)
 
     def vjp(g: Array) -> Any:
         found = x == y
-        return (_spread(xp, g, x.shape, axes, keepdim) * found / found.sum(axis=axes, keepdims=True),)
+        return (spread(xp, g, x.shape, axes, keepdim) * found / found.sum(axis=axes, keepdims=True),)
 
     return (y if keepdim else xp.squeeze(y, axis=axes)), vjp
 
 
 @op(tuple_output=True)
 def _extreme_with_index(xp: Any, x: Array, *, axis: int, keepdim: bool, largest: bool) -> Any:
-    _require_elements("max" if largest else "min", x, (axis,) if x.ndim else ())
+    require_elements("max" if largest else "min", x, (axis,) if x.ndim else ())
     found = _arg_extreme(xp, x, axis, True, largest)
     values = xp.take_along_axis(x, found, axis) if x.ndim else x.copy()
     shape = x.shape
@@ -331,11 +290,17 @@ def _arg_extreme(xp: Any, x: Array, axis: int | None, keepdim: bool, largest: bo
     return (xp.argmax if largest else xp.argmin)(x, axis=axis, keepdims=keepdim).astype(dtypes.int64.dtype, copy=False)
 
 
-def _require_elements(name: str, x: Array, axes: Axes) -> None:
+def require_elements(name: str, x: Array, axes: Axes) -> None:
+    """Refuse to choose from nothing.
+
+    Raises:
+        ShapeError: there is no element along these dims.
+    """
     if _count(x.shape, axes) == 0:
         raise ShapeError(f"{name}: nothing to choose from along dims {axes} of shape {tuple(x.shape)}")
 
 
+@also_as_in_numpy
 def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Largest element over dims; equal ones share the gradient.
 
@@ -350,6 +315,7 @@ def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return _extreme(x, axes=axes_of("amax", x.data.ndim, dim), keepdim=keepdim, largest=True)
 
 
+@also_as_in_numpy
 def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Smallest element over dims; equal ones share the gradient.
 
@@ -364,6 +330,7 @@ def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return _extreme(x, axes=axes_of("amin", x.data.ndim, dim), keepdim=keepdim, largest=False)
 
 
+@also_as_in_numpy
 def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """Largest element of all; along one dim with its index; or the larger of two tensors.
 
@@ -379,6 +346,7 @@ def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return _max_or_min("max", x, dim, keepdim)
 
 
+@also_as_in_numpy
 def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """Smallest element of all; along one dim with its index; or the smaller of two tensors.
 
@@ -407,10 +375,11 @@ def _max_or_min(name: str, x: Tensor, dim: Any, keepdim: bool) -> Any:
 @op
 def _argmax(xp: Any, x: Array, *, axis: int | None, keepdim: bool, largest: bool) -> Any:
     axes = tuple(range(x.ndim)) if axis is None else (axis,)
-    _require_elements("argmax" if largest else "argmin", x, axes if x.ndim else ())
+    require_elements("argmax" if largest else "argmin", x, axes if x.ndim else ())
     return _arg_extreme(xp, x, axis, keepdim, largest), None
 
 
+@also_as_in_numpy
 def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first largest element, as int64.
 
@@ -426,6 +395,7 @@ def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     return _argmax(x, axis=axis, keepdim=keepdim, largest=True)
 
 
+@also_as_in_numpy
 def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the first smallest element, as int64.
 
@@ -451,6 +421,7 @@ def _some(xp: Any, x: Array, *, axes: Axes, keepdim: bool) -> Any:
     return xp.any(x, axis=axes, keepdims=keepdim), None
 
 
+@also_as_in_numpy
 def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether every element along dims is non-zero.
 
@@ -465,6 +436,7 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return _every(x, axes=axes_of("all", x.data.ndim, dim), keepdim=keepdim)
 
 
+@also_as_in_numpy
 def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Whether some element along dims is non-zero.
 

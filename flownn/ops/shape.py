@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flownn.autograd import memory_owner, op
 from flownn.backend import Array
 from flownn.errors import ShapeError
-from flownn.ops.axes import axes_of, axis_of, sizes_of
+from flownn.ops.axes import also_as_in_numpy, axes_of, axis_of, sizes_of
 from flownn.ops.elementwise import clone
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return _reshape(x, shape=(*shape[:first], merged, *shape[last + 1 :]))
 
 
+@also_as_in_numpy
 def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Drop dims of size 1.
 
@@ -115,6 +116,7 @@ def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     return _reshape(x, shape=tuple(size for axis, size in enumerate(shape) if size != 1 or axis not in axes))
 
 
+@also_as_in_numpy
 def unsqueeze(x: Tensor, dim: int) -> Tensor:
     """Insert a dim of size 1.
 
@@ -251,16 +253,6 @@ def expand_as(x: Tensor, other: Tensor) -> Tensor:
 broadcast_to = expand
 
 
-def contiguous(x: Tensor) -> Tensor:
-    """The tensor itself if its elements lie in row-major order, else a copy in that order."""
-    return x if x.data.flags.c_contiguous else _row_major(x)
-
-
-@op
-def _row_major(xp: Any, x: Array) -> Any:
-    return x.copy(order="C"), lambda g: (g,)
-
-
 # ---------------------------------------------------------------- joining, splitting, repeating
 
 
@@ -278,6 +270,7 @@ def _cat(xp: Any, *arrays: Array, axis: int) -> Any:
     return xp.concatenate(arrays, axis=axis), vjp
 
 
+@also_as_in_numpy
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors along a dim.
 
@@ -305,6 +298,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return _cat(*parts, axis=axis)
 
 
+@also_as_in_numpy
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors of one shape along a new dim.
 
@@ -381,8 +375,10 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if chunks <= 0:
         raise ShapeError(f"chunk: expected a positive number of chunks, got {chunks}")
-    total = x.data.shape[axis_of("chunk", x.data.ndim, dim)] if x.data.ndim else 0
-    return split(x, max(1, -(-total // chunks)), dim)
+    axis = axis_of("chunk", x.data.ndim, dim)
+    if x.data.ndim and not x.data.shape[axis]:
+        return _split(x, starts=[0] * (chunks + 1), axis=axis)
+    return split(x, -(-x.data.shape[axis] // chunks) if x.data.ndim else 1, axis)
 
 
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from flowdata import cli
-from flowdata.cli import main, show_progress
+from flowdata.cli import main
+from flowdata.command_line import show_progress
 from flowdata.pipeline_config import load_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +73,11 @@ def test_the_shapes_of_the_documents(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["convert", "images", "{src}/cat", "{out}"], 2, "has no folders"),
         (["convert", "images", "{src}", "{out}", "--val-fraction", "1.5"], 2, "0 <= val-fraction < 1, got 1.5"),
         (["convert", "images", "{src}", "{src}/dog"], 2, "within the source directory"),
-        (["convert", "images", "{bad}", "{out}", "--parts", "1", "--val-fraction", "0"], 1, "none of the 1 training"),
+        (
+            ["convert", "images", "{bad}", "{out}", "--parts", "1", "--val-fraction", "0"],
+            1,
+            "none of the 1 items of split train",
+        ),
         (["inspect", "{out}"], 2, "expected a part file"),
         (["inspect", "{bad}/only/no.jpg"], 1, "at byte 0"),
         (["config", "show", "no/such"], 2, "no/such"),
@@ -110,8 +115,9 @@ def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: pytest.Captur
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     commands = (
-        [], ["make"], ["make", "digits"], ["make", "photos"], ["convert"], ["convert", "images"], ["inspect"],
-        ["doctor"], ["config"], ["config", "show"], ["quickstart"],
+        [], ["make"], ["make", "digits"], ["make", "photos"], ["convert"], ["convert", "images"], ["convert", "coco"],
+        ["convert", "tfrecord"], ["convert", "webdataset"], ["inspect"],
+        ["verify"], ["doctor"], ["config"], ["config", "show"], ["quickstart"],
     )  # fmt: skip
     for command in commands:
         with pytest.raises(SystemExit) as caught:

@@ -254,7 +254,7 @@ flag: 1
 """
     assert failure(validate, Outer, load_yaml(write(text))).splitlines() == [
         "x.yaml:1: nmae: unknown key; did you mean 'name'?",
-        "x.yaml:3: inner.size: Tuple should have at most 2 items after validation, not 3, got [1, 2, 3]",
+        "x.yaml:3: inner.size: expected at most 2 items, got [1, 2, 3]",
         "x.yaml:4: inner.rate: expected greater than 0, got 0",
         "x.yaml:7: many[1].sise: unknown key; did you mean 'size'?",
         "x.yaml:9: named.x.rate: expected a valid number, got '1'",

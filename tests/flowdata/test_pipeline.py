@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from flowdata import codec
+from flowdata.batch_align import ImageBatchAlign
 from flowdata.errors import ConfigError, DataError, RecordError, StageError
 from flowdata.pipeline import Pipeline
 from flowdata.records.writer import write_parts
@@ -16,7 +17,6 @@ from flowdata.seeding import sample_rng
 from flowdata.sharding import ShardSpec
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Buffered, Sequential, Shuffled
-from flowdata.stages.batch import ImageBatchAlign
 from flowdata.stages.decode import OFRecordImageDecoder, OFRecordImageDecoderRandomCrop, OFRecordRawDecoder
 from flowdata.stages.draw import CoinFlip
 from flowdata.stages.geometry import Resize
@@ -229,9 +229,9 @@ def test_outputs_choose_what_reaches_the_batch(folder):
     ({"batch_size": 0}, "expected batch_size to be an integer >= 1, got 0"),
     ({"batch_size": 2.0}, "expected batch_size to be an integer >= 1, got 2.0"),
     ({"seed": -1}, "expected seed to be an integer >= 0, got -1"),
-    ({"workers": True}, "expected workers to be an integer >= 1, got True"),
+    ({"workers": True}, "expected workers to be an integer >= 1 or auto, got True"),
     ({"last_batch": "skip"}, "expected last_batch to be one of keep, drop, wrap, got 'skip'"),
-    ({"executor": "thread"}, "expected executor to be one of serial, process, got 'thread'"),
+    ({"executor": "threads"}, "expected executor to be one of serial, thread, process, got 'threads'"),
     ({"stages": (3,)}, "expected a stage or a callable"),
 ])  # fmt: skip
 def test_arguments_are_checked(folder, arguments, message):
@@ -275,7 +275,7 @@ def test_a_bad_image_names_file_offset_and_damage(tmp_path, damage):
     assert str(caught.value).startswith(
         f"stage ofrecord_image_decoder, record 1 ({path} at byte {offset}): feature 'encoded': JPEG "
     )
-    assert ("no end marker" if damage == "cut" else "JPEG header is damaged") in str(caught.value)
+    assert ("no end marker" if damage == "cut" else "JPEG is damaged") in str(caught.value)
     assert isinstance(caught.value.__cause__, RecordError)
     assert caught.value.summary_only
     assert pickle.loads(pickle.dumps(caught.value)).summary_only
@@ -304,18 +304,18 @@ def test_errors_say_how_they_want_to_be_shown():
     assert (StageError.exit_code, StageError.summary_only) == (1, False)
 
 
-# ---------------------------------------------------------------- batch stages
+# ---------------------------------------------------------------- images of different sizes in one array
 
 
 PICTURES = (LABEL, OFRecordImageDecoder())
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-@pytest.mark.parametrize("executor", ["serial", "process"])
-def test_batch_stages_see_what_a_rank_gets_of_a_batch(folder, executor, shards):
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
+def test_a_batch_transform_sees_what_a_rank_gets_of_a_batch(folder, executor, shards):
     plain = pipeline(folder, PICTURES)
-    aligned = pipeline(folder, PICTURES, collate=[ImageBatchAlign(alignment=8)], executor=executor)
-    assert aligned.output_specs() == plain.output_specs()
+    aligned = pipeline(folder, PICTURES, batch_transforms=[ImageBatchAlign(alignment=8)], executor=executor)
+    assert aligned.batch_specs() == plain.batch_specs() == plain.output_specs()
     assert aligned.fingerprint() != plain.fingerprint()
     for index in range(shards):
         with plain.loader(ShardSpec(index, shards)) as left, aligned.loader(ShardSpec(index, shards)) as right:
@@ -326,29 +326,31 @@ def test_batch_stages_see_what_a_rank_gets_of_a_batch(folder, executor, shards):
                     row[: image.shape[0], : image.shape[1]] = image
                 np.testing.assert_array_equal(after["image"], expected, strict=True)
                 height, width = np.max([(0, 0), *(image.shape[:2] for image in before["image"])], axis=0)
+                assert (before.specs, after.specs) == (plain.batch_specs(), aligned.batch_specs())
                 assert after["image"].shape == (before.size, -(-height // 8) * 8, -(-width // 8) * 8, 3)
 
 
-def test_a_batch_stage_that_fails_names_the_batch_which_stays_due(folder):
-    description = pipeline(folder, PICTURES, collate=[ImageBatchAlign(size=(24, 60))], order=Sequential(), batch_size=1)
+def test_a_batch_transform_that_fails_names_the_batch_which_stays_due(folder):
+    description = pipeline(
+        folder, PICTURES, batch_transforms=[ImageBatchAlign(size=(24, 60))], order=Sequential(), batch_size=1
+    )
     with description.loader() as loader:
         assert len(take(loader, 1)) == 1
         for _ in range(2):
             with pytest.raises(StageError) as caught:
                 next(iter(loader))
             assert str(caught.value) == (
-                "stage image_batch_align, batch 1 of epoch 0: image_batch_align: expected images of at most 24 x 60 "
-                "pixels with alignment 0, found 25 x 33 in record 1"
+                "batch transform image_batch_align, epoch 0, step 1: image_batch_align: expected images of at most "
+                "24 x 60 pixels with alignment 0, found 25 x 33 in record 1"
             )
             assert caught.value.summary_only
         assert loader.step == 1
 
 
-def test_batch_stages_that_do_not_fit(folder):
-    with pytest.raises(ConfigError, match="image_batch_align: needs the value 'picture', which no earlier stage"):
-        pipeline(folder, PICTURES, collate=[ImageBatchAlign(image="picture")]).loader()
-    for wrong in (3, CoinFlip()):
-        with pytest.raises(ConfigError, match="expected batch stages in collate, got"):
-            pipeline(folder, PICTURES, collate=[wrong])
-    with pytest.raises(ConfigError, match="takes whole batches and belongs into collate"):
+def test_batch_transforms_that_do_not_fit(folder):
+    with pytest.raises(ConfigError, match="image_batch_align: needs the value 'picture' in the batch; there is"):
+        pipeline(folder, PICTURES, batch_transforms=[ImageBatchAlign(image="picture")]).loader()
+    with pytest.raises(ConfigError, match=r"CoinFlip.* changes single samples and belongs into stages"):
+        pipeline(folder, PICTURES, batch_transforms=[CoinFlip()])
+    with pytest.raises(ConfigError, match=r"ImageBatchAlign.* changes whole batches and belongs into batch_transforms"):
         pipeline(folder, (*PICTURES, ImageBatchAlign()))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flowdata import pipeline_config, stages
+from flowdata.batch_align import ImageBatchAlign
 from flowdata.config import Config, config_folder, load_yaml
 from flowdata.errors import ConfigError
 from flowdata.pipeline import Pipeline
@@ -13,7 +14,6 @@ from flowdata.pipeline_config import load_pipeline, pipeline_from
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Buffered, Shuffled
 from flowdata.stages import STAGES, stage
-from flowdata.stages.batch import ImageBatchAlign
 from flowdata.stages.decode import OFRecordImageDecoder, OFRecordRawDecoder
 from flowdata.stages.draw import CoinFlip
 from flowdata.stages.geometry import Resize
@@ -159,6 +159,50 @@ stages:
     ]
 
 
+def test_mistakes_within_nested_values_are_reported_together_too(write):
+    text = """\
+data: {dir: d, drr: e}
+source: {ofrecord: {dir: "${data.dir}", parts: -1}}
+batch_size: 2
+stages:
+  - resize: {size: [2]}
+  - resize: {size: [2, x]}
+  - color_jitter: {brightness: [0.5, one], hue: 0.7}
+  - color_jitter:
+      contrast: [2, 1]
+  - pad: {padding: [1, 2, 3]}
+  - rand_augment:
+      magnitude: 40
+      interpolation: lanczos
+  - trivial_augmnt: {fill: 0}
+  - random_erasing: {value: noise, scale: [0, 2]}
+batch_transforms:
+  - mixup:
+      num_classes: 3
+      alhpa: 2
+  - cutmix: {num_classes: 3, layout: HCW}
+  - mix
+"""
+    assert failure(load_pipeline, write(text)).splitlines() == [
+        "x.yaml:2: source.ofrecord.parts: expected greater than 0, got -1",
+        "x.yaml:1: data.drr: unknown key; did you mean 'dir'?",
+        "x.yaml:5: stages[0].resize.size[1]: the item is required",
+        "x.yaml:6: stages[1].resize.size[1]: expected a valid integer, got 'x'",
+        "x.yaml:7: stages[2].color_jitter.brightness: expected a valid number, got [0.5, 'one']",
+        "x.yaml:7: stages[2].color_jitter.brightness[1]: expected a valid number, got 'one'",
+        "x.yaml:8: stages[3].color_jitter: expected contrast as a number >= 0 or as two ascending numbers from 0.0 to "
+        "inf, got (2.0, 1.0)",
+        "x.yaml:10: stages[4].pad.padding: expected a valid integer or at most 2 items, got [1, 2, 3]",
+        "x.yaml:10: stages[4].pad.padding[3]: the item is required",
+        "x.yaml:13: stages[5].rand_augment.interpolation: expected 'nearest' or 'bilinear', got 'lanczos'",
+        "x.yaml:14: stages[6]: unknown stage 'trivial_augmnt'; did you mean 'trivial_augment'?",
+        "x.yaml:15: stages[7].random_erasing.value: expected a valid number or a valid array or 'random', got 'noise'",
+        "x.yaml:19: batch_transforms[0].mixup.alhpa: unknown key; did you mean 'alpha'?",
+        "x.yaml:20: batch_transforms[1].cutmix.layout: expected 'CHW' or 'HWC', got 'HCW'",
+        "x.yaml:21: batch_transforms[2]: unknown batch transform 'mix'; did you mean 'mixup'?",
+    ]
+
+
 def test_a_misspelt_override_is_named_by_its_argument():
     text = failure(load_pipeline, "pipelines/digits", ["batch_sise=3", "stages.3.crop_mirror_normalize.meen=1"])
     assert text.splitlines() == [
@@ -233,16 +277,55 @@ def test_a_stage_of_ones_own_is_available_by_name(monkeypatch):
     )
 
 
-def test_batch_stages_have_a_key_of_their_own():
+def test_stages_and_batch_transforms_have_keys_of_their_own():
     tree = {"source": {"ofrecord": {"dir": "d"}}, "batch_size": 1, "stages": ["ofrecord_image_decoder"]}
-    found = pipeline_from({**tree, "collate": [{"image_batch_align": {"alignment": 32, "size": [64, 96]}}]})
-    assert found.collate == (ImageBatchAlign(alignment=32, size=(64, 96)),)
-    assert failure(pipeline_from, {**tree, "collate": ["coin_flip"]}) == (
-        "pipeline: collate[0]: unknown stage 'coin_flip'; it takes single samples and belongs under stages"
+    found = pipeline_from({**tree, "batch_transforms": [{"image_batch_align": {"alignment": 32, "size": [64, 96]}}]})
+    assert found.batch_transforms == (ImageBatchAlign(alignment=32, size=(64, 96)),)
+    assert failure(pipeline_from, {**tree, "batch_transforms": ["coin_flip"]}) == (
+        "pipeline: batch_transforms[0]: unknown batch transform 'coin_flip'; it belongs under stages"
     )
     assert failure(pipeline_from, {**tree, "stages": ["image_batch_align"]}) == (
-        "pipeline: stages[0]: unknown stage 'image_batch_align'; it takes whole batches and belongs under collate"
+        "pipeline: stages[0]: unknown stage 'image_batch_align'; it belongs under batch_transforms"
     )
-    assert failure(pipeline_from, {**tree, "collate": [{"image_batch_align": {"alignment": 3}}]}) == (
-        "pipeline: collate[0].image_batch_align: expected alignment to be 0 or a power of two, got 3"
+    assert failure(pipeline_from, {**tree, "batch_transforms": [{"image_batch_align": {"alignment": 3}}]}) == (
+        "pipeline: batch_transforms[0].image_batch_align: expected alignment to be 0 or a power of two, got 3"
+    )
+
+
+def test_cuts(write, tmp_path):
+    write_dataset(tmp_path, counts=(3, 4))
+    text = """
+source: {ofrecord: {dir: train, parts: 2}}
+batch_size: 4
+executor: process
+workers: 2
+outputs: [image]
+stages: [{cut: {workers: 3}}, ofrecord_image_decoder, cut, {resize: {size: [8, 9]}}]
+"""
+    pipeline = load_pipeline(write(text))
+    assert [(list(group.steps), group.workers) for group in pipeline.groups] == [([0], 2), ([1], 3), ([2], 1)]
+    assert pipeline.step_names == ("read", "ofrecord_image_decoder", "resize")
+    with pipeline.loader() as loader:
+        assert [batch["image"].shape for batch in loader] == [(4, 8, 9, 3), (3, 8, 9, 3)]
+    assert "x.yaml:7: stages[0].cut: expected workers to be an integer >= 1, got 0" in failure(
+        load_pipeline, write(text.replace("workers: 3", "workers: 0"))
+    )
+    assert "stages[0].cut.worker: unknown key; did you mean 'workers'?" in failure(
+        load_pipeline, write(text.replace("workers: 3", "worker: 3"))
+    )
+    assert "expected stages after each cut" in failure(
+        load_pipeline, write(text.replace(", {resize: {size: [8, 9]}}", ""))
+    )
+    assert "did you mean 'cut'" in failure(load_pipeline, write(text.replace("cut, ", "cutt, ")))
+
+
+def test_workers_are_a_number_or_auto(write):
+    text = "source: {ofrecord: {dir: x}}\nbatch_size: 4\nworkers: WORKERS\n"
+    for wrong in ("many", "0", "2.5"):
+        assert "x.yaml:3: workers: expected" in failure(load_pipeline, write(text.replace("WORKERS", wrong)))
+    assert (
+        pipeline_config.PipelineSection.model_validate(
+            {"source": {"ofrecord": {"dir": "x"}}, "batch_size": 4, "workers": "auto"}
+        ).workers
+        == "auto"
     )

@@ -194,3 +194,107 @@ def test_threads_share_a_generator_without_drawing_twice() -> None:
         thread.join(30)
     assert len(set(drawn)) == 4000
     assert sorted(drawn) == sorted(flow.rand(4000, dtype=flow.float64, generator=flow.Generator(1)).tolist())
+
+
+# ---------------------------------------------------------------- more ways to make tensors
+
+
+@pytest.mark.torch
+def test_counted_tensors_are_those_of_torch() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    for call in (
+        lambda m: m.logspace(-1, 2, 4), lambda m: m.logspace(0, 3, 4, 2.0), lambda m: m.tril_indices(3, 4),
+        lambda m: m.tril_indices(3, 3, -1), lambda m: m.triu_indices(3, 4, 1), lambda m: m.triu_indices(2, 2),
+    ):  # fmt: skip
+        np.testing.assert_allclose(call(flow).numpy(), call(torch).numpy(), rtol=1e-6)
+    assert flow.tril_indices(2, 2).dtype is flow.int64
+
+
+def test_new_tensors_are_like_their_maker() -> None:
+    x = flow.zeros(2, dtype=flow.float64)
+    made = [
+        x.new_zeros(2, 3),
+        x.new_ones((2, 3)),
+        x.new_full((2, 3), 7),
+        x.new_empty([2, 3]),
+        x.new_tensor([[1] * 3] * 2),
+    ]
+    assert all((each.dtype, each.shape, each.requires_grad) == (flow.float64, (2, 3), False) for each in made)
+    assert (made[1].sum().item(), made[2].sum().item(), made[4].sum().item()) == (6, 42, 6)
+    assert x.new_ones(1, dtype=flow.int8, requires_grad=False).dtype is flow.int8
+    assert x.new_zeros(1, requires_grad=True).requires_grad
+    copied = x.new_tensor(x)
+    assert not np.shares_memory(copied.data, x.data)
+
+
+MORE_DRAWS: list[Any] = [
+    lambda g: flow.bernoulli(flow.full((9,), 0.5), generator=g), lambda g: flow.zeros(9).random_(100, generator=g),
+    lambda g: flow.multinomial(flow.ones(9), 5, generator=g), lambda g: flow.normal(flow.zeros(5), 2.0, generator=g),
+    lambda g: flow.multinomial(flow.ones(2, 9), 20, replacement=True, generator=g),
+    lambda g: flow.normal(1.0, 2.0, (5,), generator=g), lambda g: flow.randint_like(flow.ones(9), 100, generator=g),
+    lambda g: flow.zeros(5).exponential_(2.0, generator=g), lambda g: flow.zeros(9).bernoulli_(0.5, generator=g),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("draw", MORE_DRAWS)
+def test_more_draws_repeat_under_a_seed(draw: Any) -> None:
+    first = flow.Generator(3)
+    values = draw(first)
+    assert values.tolist() == draw(flow.Generator(3)).tolist()
+    assert values.tolist() != draw(first).tolist()
+
+
+def test_distributions() -> None:
+    g = flow.Generator(0)
+    chances = flow.tensor([0.0, 1.0, 0.25]).expand(20000, 3)
+    drawn = flow.bernoulli(chances, generator=g)
+    assert drawn.dtype is flow.float32
+    np.testing.assert_allclose(drawn.mean(0).numpy(), [0, 1, 0.25], atol=0.016)  # five standard deviations
+    weights = flow.tensor([[1.0, 0.0, 3.0], [2.0, 2.0, 0.0]])
+    drawn = flow.multinomial(weights, 20000, replacement=True, generator=g)
+    assert (drawn.shape, drawn.dtype) == ((2, 20000), flow.int64)
+    counts = np.stack([np.bincount(row, minlength=3) for row in drawn.numpy()]) / 20000
+    np.testing.assert_allclose(counts, [[0.25, 0, 0.75], [0.5, 0.5, 0]], atol=0.018)
+    first = [flow.multinomial(weights[0], 2, generator=g).tolist() for _ in range(4000)]
+    assert {tuple(each) for each in first} == {(0, 2), (2, 0)}
+    assert abs(np.mean([each[0] == 0 for each in first]) - 0.25) < 0.035
+    x = flow.normal(flow.tensor([0.0, 5.0]).expand(20000, 2), flow.tensor([1.0, 0.1]), generator=g)
+    np.testing.assert_allclose(x.mean(0).numpy(), [0, 5], atol=0.036)
+    np.testing.assert_allclose(x.std(0).numpy(), [1, 0.1], rtol=0.03)
+    y = flow.zeros(20000, dtype=flow.float64).exponential_(4.0, generator=g)
+    assert y.mean().item() == pytest.approx(0.25, abs=0.01)
+    n = flow.zeros(5000).random_(2, 5, generator=g)
+    assert sorted(set(n.tolist())) == [2, 3, 4]
+    assert flow.randint_like(n, 2, 4).dtype is flow.float32
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda: flow.bernoulli(flow.tensor([1.5])), ValueError, "probabilities from 0 to 1"),
+    (lambda: flow.bernoulli(flow.tensor([1])), DtypeError, "floating point probabilities"),
+    (lambda: flow.zeros(1).bernoulli_(-1), ValueError, "bernoulli_: expected probabilities"),
+    (lambda: flow.multinomial(flow.tensor([1.0, 0.0]), 2), ValueError, "cannot draw 2 samples"),
+    (lambda: flow.multinomial(flow.tensor([-1.0, 2.0]), 1), ValueError, "finite weights from 0"),
+    (lambda: flow.multinomial(flow.ones(1, 1, 1), 1), ShapeError, r"weights \(n,\) or \(rows, n\)"),
+    (lambda: flow.normal(0.0, 1.0), ShapeError, "a size for two numbers"),
+    (lambda: flow.normal(flow.zeros(2), -1.0), ValueError, "standard deviations from 0"),
+    (lambda: flow.randint_like(flow.ones(2), 0), ValueError, "high above low, got 0 and 0"),
+    (lambda: flow.zeros(1).random_(3, 3), ValueError, "random_: expected high above low"),
+    (lambda: flow.zeros(1).exponential_(0), ValueError, "positive rate"),
+])  # fmt: skip
+def test_wrong_distributions(call: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_sizes_by_name_and_the_state_of_the_default_generator() -> None:
+    state = flow.get_rng_state()
+    for make in (flow.zeros, flow.ones, flow.empty, flow.rand, flow.randn):
+        assert make(size=(2, 3)).shape == make(size=[2, 3]).shape == (2, 3)
+        with pytest.raises(ShapeError, match="expected sizes or size="):
+            make(2, size=(3,))
+    first = flow.rand(3).tolist()
+    assert flow.seed() == flow.initial_seed()
+    flow.set_rng_state(state)
+    for make in (flow.rand, flow.rand, flow.randn, flow.randn):
+        make(2, 3)
+    assert flow.rand(3).tolist() == first

@@ -177,3 +177,100 @@ def test_repr_is_that_of_torch_but_for_the_type(seed: int) -> None:
     ours = repr(flow.from_numpy(array)).replace(f", {F32}", "").replace(F32, "").rstrip()
     theirs = repr(torch.from_numpy(array))
     assert "".join(ours.split()).replace(",)", ")") == "".join(theirs.split())
+
+
+@pytest.fixture
+def _print_options() -> Any:
+    yield
+    flow.set_printoptions(profile="default")
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("_print_options")
+@pytest.mark.parametrize("options", [
+    {"precision": 2}, {"threshold": 5, "edgeitems": 1}, {"linewidth": 40}, {"sci_mode": True}, {"sci_mode": False},
+    {"profile": "short"}, {"profile": "full"}, {"profile": "short", "precision": 6},
+])  # fmt: skip
+def test_print_options_are_those_of_torch(options: dict[str, Any], rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    flow.set_printoptions(**options)
+    try:
+        torch.set_printoptions(**options)
+        for shape in ((3,), (2, 9), (40, 40), ()):
+            array = np.asarray(rng.standard_normal(shape) * 50)
+            for each in (array, np.rint(array), array.astype(np.int64), array > 0):
+                ours = repr(flow.from_numpy(np.asarray(each)))
+                theirs = repr(torch.from_numpy(np.asarray(each)))
+                assert ours.split("dtype")[0].split(",\n       ")[0].rstrip(" ,\n)") == (
+                    theirs.split("dtype")[0].split(",\n       ")[0].rstrip(" ,\n)")
+                )
+    finally:
+        torch.set_printoptions(profile="default")
+
+
+@pytest.mark.usefixtures("_print_options")
+def test_print_options_stay_until_they_are_changed() -> None:
+    flow.set_printoptions(precision=1)
+    flow.set_printoptions(threshold=2)
+    assert repr(flow.tensor([1.25, 2.5])) == f"tensor([1.2, 2.5], {F32})"
+    assert "..." in repr(flow.arange(9))
+    flow.set_printoptions(profile="full")
+    assert "..." not in repr(flow.arange(5000))
+    for wrong in ({"profile": "long"}, {"precision": -1}, {"edgeitems": 0}):
+        with pytest.raises(ValueError, match="set_printoptions: expected"):
+            flow.set_printoptions(**wrong)
+
+
+def test_copies_of_tensors_parameters_and_modules() -> None:
+    x = flow.ones(2, 3).T.requires_grad_()
+    shallow = copy.copy(x)
+    assert np.shares_memory(shallow.data, x.data)
+    assert shallow.requires_grad
+    parameter = flow.nn.Parameter(flow.ones(2))
+    for each in (copy.copy(parameter), copy.deepcopy(parameter), pickle.loads(pickle.dumps(parameter))):
+        assert type(each) is flow.nn.Parameter
+        assert (each.tolist(), each.requires_grad) == ([1, 1], True)
+    frozen = copy.deepcopy(flow.nn.Parameter(flow.ones(2), requires_grad=False))
+    assert not frozen.requires_grad
+    module = flow.nn.Sequential(flow.nn.Linear(2, 3), flow.nn.ReLU())
+    for each in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert each[0].weight is not module[0].weight
+        assert flow.equal(each[0].weight, module[0].weight)
+        each(flow.ones(1, 2)).sum().backward()
+        assert module[0].weight.grad is None
+    half = pickle.loads(pickle.dumps(flow.ones(2, dtype=flow.bfloat16)))
+    assert (half.dtype, half.tolist()) == (flow.bfloat16, [1, 1])
+    assert pickle.loads(pickle.dumps(flow.bfloat16)) is flow.bfloat16
+    assert copy.deepcopy(flow.Size((1, 2))) == (1, 2)
+
+
+def test_integer_types_by_method() -> None:
+    x = flow.tensor([1.5, -1.0])
+    assert [each.dtype.name for each in (x.byte(), x.char(), x.short())] == ["uint8", "int8", "int16"]
+    assert x.data_ptr() == x.view(2, 1).data_ptr() != x.clone().data_ptr()
+    assert x[1:].data_ptr() == x.data_ptr() + 4
+
+
+def test_less_common_attributes() -> None:
+    x = flow.zeros(2, 3)
+    assert (x.itemsize, x.nbytes, x.ndimension(), x.get_device(), x.storage_offset()) == (4, 24, 2, -1, 0)
+    assert x[1, 1:].storage_offset() == 4
+    assert [each.is_signed() for each in (x, x.bfloat16(), x.int(), x.byte(), x.bool())] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert flow.tensor([2]).is_nonzero()
+    assert not flow.tensor(0.0).is_nonzero()
+    assert x.is_same_size(flow.ones(2, 3))
+    assert not x.is_same_size(flow.ones(3, 2))
+    with pytest.raises(ShapeError, match="is_nonzero: expected one element"):
+        x.is_nonzero()
+    y = flow.ones(2, requires_grad=True) * 2
+    with pytest.raises(GradientError, match="detach_: a view"):
+        y[:1].detach_()
+    assert y.detach_() is y
+    assert (y.is_leaf, y.requires_grad) == (True, False)
+    assert (flow.pi, flow.inf, flow.e > 2, flow.nan != flow.nan) == (np.pi, np.inf, True, True)

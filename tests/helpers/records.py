@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,21 @@ def image_record(index: int, height: int = 24, width: int = 32) -> dict[str, Fea
         "encoded": codec.encode_jpeg(picture(height + index % 3, width + index % 5, seed=index), quality=90),
         "class/label": np.int32(index),
     }
+
+
+def exif(value: int, order: Literal["little", "big"] = "little", kind: int = 3) -> bytes:
+    """EXIF data of two tags, the second the orientation."""
+    magic = b"II*\0" if order == "little" else b"MM\0*"
+    entry = b"".join(number.to_bytes(size, order) for number, size in ((0x0112, 2), (kind, 2), (1, 4), (value, 2)))
+    other = b"".join(number.to_bytes(size, order) for number, size in ((0x0100, 2), (3, 2), (1, 4), (5, 2))) + b"\0\0"
+    return magic + (8).to_bytes(4, order) + (2).to_bytes(2, order) + other + entry + b"\0\0" + bytes(4)
+
+
+def oriented_jpeg(value: int, order: Literal["little", "big"] = "little", height: int = 40, width: int = 56) -> bytes:
+    """A JPEG file with an EXIF orientation."""
+    content = b"Exif\0\0" + exif(value, order)
+    data = codec.encode_jpeg(picture(height, width))
+    return data[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2) + content + data[2:]
 
 
 def write_dataset(root: Path, counts: Sequence[int] = (5, 0, 7), split: str = "train") -> Path:

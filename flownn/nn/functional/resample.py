@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from flownn.errors import ShapeError
+from flownn.errors import DtypeError, ShapeError
 from flownn.nn.arguments import Sizes, ntuple
 from flownn.ops.pool import adaptive_avg_pool
 from flownn.ops.resample import resample
@@ -33,8 +33,12 @@ def check_resizing(
     """Refuse arguments of a resize that contradict each other.
 
     Raises:
+        DtypeError: a factor that is no number.
         ValueError: an unknown mode, not exactly one of size and factor, or ``align_corners`` for a mode without.
     """
+    for factor in scale_factor if isinstance(scale_factor, Sequence) else (scale_factor,):
+        if factor is not None and not hasattr(factor, "__float__"):
+            raise DtypeError(f"{name}: expected scale_factor as a number or a sequence of them, got {scale_factor!r}")
     if mode not in _MODES:
         raise ValueError(f"{name}: expected a mode of {', '.join(_MODES)}, got {mode!r}")
     if (size is None) == (scale_factor is None):
@@ -101,6 +105,8 @@ def interpolate(
     else:
         if recompute_scale_factor:
             raise ValueError("interpolate: recompute_scale_factor is for scale_factor; leave it out with size")
+        if isinstance(size, Sequence) and len(size) != len(spatial):
+            raise ValueError(f"interpolate.size: expected an int or {len(spatial)} ints, got {size}")
         sizes = ntuple(size, len(spatial), "interpolate.size", minimum=1)
     if name == "area":
         result: Tensor = adaptive_avg_pool(input, output_size=sizes)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from flownn.errors import ShapeError
+from flownn.errors import DtypeError, ShapeError
 from flownn.nn import functional as F
 from flownn.nn import init
 from flownn.nn.modules.module import Module
@@ -49,6 +49,8 @@ class FusedMLP(Module):
         skip_final_activation: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(hidden_features, Sequence) or not all(hasattr(size, "__index__") for size in hidden_features):
+            raise DtypeError(f"FusedMLP: expected hidden_features as a sequence of ints, got {hidden_features!r}")
         if min(in_features, *hidden_features, out_features) < 1:
             raise ValueError(
                 f"FusedMLP: expected positive sizes, got {in_features}, {hidden_features} and {out_features}"

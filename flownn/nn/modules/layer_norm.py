@@ -202,7 +202,7 @@ def _reset(weight: Parameter | None, bias: Parameter | None) -> None:
 
 
 def _sizes(name: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    given = (normalized_shape,) if hasattr(normalized_shape, "__index__") else tuple(normalized_shape)
+    given = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
     if not given or not all(hasattr(size, "__index__") and int(size) >= 0 for size in given):
         raise ValueError(f"{name}: expected normalized_shape as a size or several, got {normalized_shape!r}")
     return tuple(int(size) for size in given)

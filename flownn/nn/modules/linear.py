@@ -19,8 +19,8 @@ class Linear(Module):
     """Multiply by a learned matrix and add a learned vector: ``x @ weight.T + bias``.
 
     Args:
-        in_features: Size of the input's last dim.
-        out_features: Size of the output's last dim.
+        in_features: Size of the input's last dim; may be 0.
+        out_features: Size of the output's last dim; may be 0.
         bias: Whether to add a learned vector.
 
     Shape:
@@ -42,8 +42,8 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        if min(in_features, out_features) < 1:
-            raise ValueError(f"Linear: expected positive sizes, got {in_features} and {out_features}")
+        if min(in_features, out_features) < 0:
+            raise ValueError(f"Linear: expected in_features and out_features >= 0, got {in_features}, {out_features}")
         self.in_features = in_features
         self.out_features = out_features
         self.weight = empty_parameter(out_features, in_features)
@@ -54,7 +54,7 @@ class Linear(Module):
         """Draw weight and bias from U(-k, k), k = 1 / sqrt(in_features)."""
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
-            bound = 1 / math.sqrt(self.in_features)
+            bound = 1 / math.sqrt(self.in_features) if self.in_features else 0
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:

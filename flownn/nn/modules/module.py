@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from flownn import backend, dtypes
 from flownn.autograd import HookHandle, mark_overwritten
 from flownn.errors import DtypeError, GradientError
+from flownn.nn.argument_types import check_argument_types
 from flownn.nn.parameter import Parameter
 from flownn.tensor import Tensor
 
@@ -40,6 +41,12 @@ class Module:
     _modules: dict[str, Module | None]
     _forward_pre_hooks: dict[int, tuple[Callable[..., Any], bool]]
     _forward_hooks: dict[int, tuple[Callable[..., Any], bool]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Users' own classes mean what they like by their annotations; those of records say more than the type.
+        if cls.__module__.startswith("flownn.") and not cls.__module__.startswith("flownn.nn.modules.data"):
+            check_argument_types(cls, args, kwargs)
+        return super().__new__(cls)
 
     def __init__(self) -> None:
         values: dict[str, Any] = {

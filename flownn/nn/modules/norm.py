@@ -10,6 +10,7 @@ import numpy as np
 from flownn.autograd import wrap
 from flownn.dtypes import get_default_dtype
 from flownn.errors import ShapeError
+from flownn.kernels.channels import check_parameters
 from flownn.nn import init
 from flownn.nn.modules.module import Module
 from flownn.nn.parameter import Parameter, empty_parameter
@@ -102,8 +103,11 @@ class _BatchNorm(_NormBase):
         shape = input.data.shape
         if len(shape) not in self.input_dims or shape[1] != self.num_features:
             raise ShapeError(f"{type(self).__name__}: expected input {self._form()}, got shape {tuple(shape)}")
+        state = {name: getattr(self, name) for name in ("weight", "bias", "running_mean", "running_var")}
+        arrays = {name: tensor.data for name, tensor in state.items() if tensor is not None}
+        check_parameters(type(self).__name__, input.data.dtype, shape[1:2], **arrays)
         momentum = 0.0 if self.momentum is None else self.momentum
-        tracking = self.training and self.track_running_stats and self._has_values(input)
+        tracking = self.training and self.track_running_stats
         if tracking and self.num_batches_tracked is not None:
             self.num_batches_tracked.data[...] += 1
             if self.momentum is None:  # the plain mean over all batches so far
@@ -118,9 +122,6 @@ class _BatchNorm(_NormBase):
             "eps": self.eps,
         }
 
-    def _has_values(self, input: Tensor) -> bool:
-        return bool(input.data.size)
-
 
 class _FusedBatchNorm(_BatchNorm):
     def forward(self, input: Tensor, addend: Tensor | None = None) -> Tensor:
@@ -134,7 +135,7 @@ class _InstanceNorm(_NormBase):
         self,
         num_features: int,
         eps: float = 1e-05,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
     ) -> None:
@@ -186,7 +187,8 @@ class BatchNorm1d(_BatchNorm):
         ShapeError: another number of dims or channels, or, in training mode, one value per channel.
 
     Reference:
-        Ioffe and Szegedy, 2015; ``torch.nn.BatchNorm1d``. An empty batch leaves the statistics as they are.
+        Ioffe and Szegedy, 2015; ``torch.nn.BatchNorm1d``. An empty batch counts, but leaves mean and
+        variance as they are.
 
     >>> import flownn as flow
     >>> BatchNorm1d(100)(flow.randn(20, 100)).shape
@@ -216,7 +218,8 @@ class BatchNorm2d(_BatchNorm):
         ShapeError: another number of dims or channels, or, in training mode, one value per channel.
 
     Reference:
-        Ioffe and Szegedy, 2015; ``torch.nn.BatchNorm2d``. An empty batch leaves the statistics as they are.
+        Ioffe and Szegedy, 2015; ``torch.nn.BatchNorm2d``. An empty batch counts, but leaves mean and
+        variance as they are.
 
     >>> import flownn as flow
     >>> BatchNorm2d(num_features=2, eps=1e-5, momentum=0.1)(flow.randn(4, 2, 8, 3)).shape
@@ -246,7 +249,8 @@ class BatchNorm3d(_BatchNorm):
         ShapeError: another number of dims or channels, or, in training mode, one value per channel.
 
     Reference:
-        Ioffe and Szegedy, 2015; ``torch.nn.BatchNorm3d``. An empty batch leaves the statistics as they are.
+        Ioffe and Szegedy, 2015; ``torch.nn.BatchNorm3d``. An empty batch counts, but leaves mean and
+        variance as they are.
 
     >>> import flownn as flow
     >>> BatchNorm3d(num_features=2)(flow.randn(3, 2, 5, 8, 4)).shape

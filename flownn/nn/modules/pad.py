@@ -14,18 +14,20 @@ from flownn.tensor import Tensor
 __all__ = ["ConstantPad1d", "ConstantPad2d", "ConstantPad3d", "ReflectionPad2d", "ReplicationPad2d", "ZeroPad2d"]
 
 
+_ANY = -(1 << 62)  # a negative number crops
+
+
 class _PadNd(Module):
     spatial_dims: ClassVar[int]
     mode: ClassVar[str] = "constant"
-    smallest: ClassVar[int] = 0
 
     def __init__(self, padding: int | Sequence[int]) -> None:
         super().__init__()
         name, n = type(self).__name__, self.spatial_dims
-        sides = (padding,) * (2 * n) if isinstance(padding, int) else tuple(padding)
+        sides = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,) * (2 * n)
         if len(sides) != 2 * n:
             raise ValueError(f"{name}: expected padding as an int or {2 * n} ints, got {padding!r}")
-        self.padding = ntuple(sides, 2 * n, f"{name}.padding", minimum=self.smallest)
+        self.padding = ntuple(sides, 2 * n, f"{name}.padding", minimum=_ANY)
         self.value: float = 0
         self._pairs = pad_pairs(self.padding, name)
 
@@ -47,8 +49,6 @@ class _PadNd(Module):
 
 
 class _ConstantPadNd(_PadNd):
-    smallest = -(1 << 62)  # a negative number crops
-
     def __init__(self, padding: int | Sequence[int], value: float = 0) -> None:
         super().__init__(padding)
         self.value = value
@@ -164,13 +164,14 @@ class ReflectionPad2d(_PadNd):
     """Extend images on all sides with their mirror image, without repeating the edge.
 
     Args:
-        padding: Pixels at the left, right, top and bottom, each less than the image's size; one int means all.
+        padding: Pixels at the left, right, top and bottom, each less than the image's size; one int means all,
+            a negative one crops.
 
     Shape:
         Input (N, C, H, W) or (C, H, W); output with H + top + bottom and W + left + right.
 
     Raises:
-        ShapeError: another number of dims, or more pixels than the image can mirror.
+        ShapeError: another number of dims, more pixels than the image can mirror, or a crop of all there is.
 
     Reference:
         ``torch.nn.ReflectionPad2d``.
@@ -188,13 +189,13 @@ class ReplicationPad2d(_PadNd):
     """Extend images on all sides by repeating their edge.
 
     Args:
-        padding: Pixels at the left, right, top and bottom; one int means all.
+        padding: Pixels at the left, right, top and bottom; one int means all, a negative one crops.
 
     Shape:
         Input (N, C, H, W) or (C, H, W); output with H + top + bottom and W + left + right.
 
     Raises:
-        ShapeError: another number of dims.
+        ShapeError: another number of dims, or a crop of all there is.
 
     Reference:
         ``torch.nn.ReplicationPad2d``.

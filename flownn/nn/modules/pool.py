@@ -75,7 +75,7 @@ class MaxPool1d(_MaxPoolNd):
         ceil_mode: Allow a last window that starts in the input or the left padding and reaches beyond the right.
 
     Shape:
-        Input (N, C, L); output (N, C, L'), L' = (L + 2*padding - dilation*(kernel_size-1) - 1) // stride + 1
+        Input (N, C, L) or (C, L); output (N, C, L'), L' = (L + 2*padding - dilation*(kernel_size-1) - 1) // stride + 1
         (rounded up with ``ceil_mode``).
 
     Raises:
@@ -105,7 +105,7 @@ class MaxPool2d(_MaxPoolNd):
         ceil_mode: Allow a last window that starts in the input or the top/left padding and reaches beyond the other.
 
     Shape:
-        Input (N, C, H, W); output (N, C, H', W'),
+        Input (N, C, H, W) or (C, H, W); output (N, C, H', W'),
         H' = (H + 2*padding - dilation*(kernel_size-1) - 1) // stride + 1 (rounded up with ``ceil_mode``).
 
     Raises:
@@ -135,7 +135,7 @@ class MaxPool3d(_MaxPoolNd):
         ceil_mode: Allow a last window that starts in the input or its front padding and reaches beyond the back.
 
     Shape:
-        Input (N, C, D, H, W); output (N, C, D', H', W'),
+        Input (N, C, D, H, W) or (C, D, H, W); output (N, C, D', H', W'),
         D' = (D + 2*padding - dilation*(kernel_size-1) - 1) // stride + 1 (rounded up with ``ceil_mode``).
 
     Raises:
@@ -202,7 +202,7 @@ class AvgPool1d(_AvgPoolNd):
         count_include_pad: Whether the padding counts in the number of elements to divide by.
 
     Shape:
-        Input (N, C, L); output (N, C, L'), L' = (L + 2*padding - kernel_size) // stride + 1 (rounded up with
+        Input (N, C, L) or (C, L); output (N, C, L'), L' = (L + 2*padding - kernel_size) // stride + 1 (rounded up with
         ``ceil_mode``).
 
     Raises:
@@ -244,8 +244,8 @@ class AvgPool2d(_AvgPoolNd):
         divisor_override: Divide by this number instead; 0 means not given.
 
     Shape:
-        Input (N, C, H, W); output (N, C, H', W'), H' = (H + 2*padding - kernel_size) // stride + 1 (rounded up with
-        ``ceil_mode``).
+        Input (N, C, H, W) or (C, H, W); output (N, C, H', W'),
+        H' = (H + 2*padding - kernel_size) // stride + 1 (rounded up with ``ceil_mode``).
 
     Raises:
         ShapeError: another number of dims, an input smaller than the window, or too much padding.
@@ -273,8 +273,8 @@ class AvgPool3d(_AvgPoolNd):
         divisor_override: Divide by this number instead; 0 means not given.
 
     Shape:
-        Input (N, C, D, H, W); output (N, C, D', H', W'), D' = (D + 2*padding - kernel_size) // stride + 1 (rounded up
-        with ``ceil_mode``).
+        Input (N, C, D, H, W) or (C, D, H, W); output (N, C, D', H', W'),
+        D' = (D + 2*padding - kernel_size) // stride + 1 (rounded up with ``ceil_mode``).
 
     Raises:
         ShapeError: another number of dims, an input smaller than the window, or too much padding.
@@ -316,7 +316,7 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd):
         output_size: Length L' of the output.
 
     Shape:
-        Input (N, C, L); output (N, C, L'). Window i reaches from floor(i*L/L') to ceil((i+1)*L/L').
+        Input (N, C, L) or (C, L); output (N, C, L'). Window i reaches from floor(i*L/L') to ceil((i+1)*L/L').
 
     Raises:
         ShapeError: another number of dims, or an empty sequence.
@@ -339,7 +339,8 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd):
         output_size: Height and width of the output; one int means both, None keeps the input's.
 
     Shape:
-        Input (N, C, H, W); output (N, C, H', W'). Window i of a dim reaches from floor(i*H/H') to ceil((i+1)*H/H').
+        Input (N, C, H, W) or (C, H, W); output (N, C, H', W'). Window i of a dim reaches from floor(i*H/H') to
+        ceil((i+1)*H/H').
 
     Raises:
         ShapeError: another number of dims, or an empty image.
@@ -362,8 +363,8 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
         output_size: Depth, height and width of the output; one int means all, None keeps the input's.
 
     Shape:
-        Input (N, C, D, H, W); output (N, C, D', H', W'). Window i of a dim reaches from floor(i*D/D') to
-        ceil((i+1)*D/D').
+        Input (N, C, D, H, W) or (C, D, H, W); output (N, C, D', H', W'). Window i of a dim reaches from
+        floor(i*D/D') to ceil((i+1)*D/D').
 
     Raises:
         ShapeError: another number of dims, or an empty volume.

@@ -116,9 +116,6 @@ class SyncBatchNorm(_BatchNorm):
         result: Tensor = batch_norm(input, **arguments)
         return result
 
-    def _has_values(self, input: Tensor) -> bool:
-        return super()._has_values(input) or self._ranks().size > 1
-
     def _ranks(self) -> Communicator:
         return _job() if self.comm is None else self.comm
 

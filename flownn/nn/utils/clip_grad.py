@@ -10,6 +10,7 @@ import numpy as np
 from flownn import backend
 from flownn.autograd import mark_overwritten, quiet, wrap
 from flownn.dtypes import accumulator
+from flownn.errors import DtypeError
 from flownn.tensor import Tensor
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm"]
@@ -30,6 +31,7 @@ def clip_grad_norm_(
         The norm before scaling.
 
     Raises:
+        DtypeError: ``max_norm`` is no number.
         RuntimeError: such a norm, with ``error_if_nonfinite``; the gradients are as they were.
 
     Reference:
@@ -41,6 +43,8 @@ def clip_grad_norm_(
     >>> clip_grad_norm_(x, 5.0), x.grad
     (tensor(10., dtype=flownn.float32), tensor([3.0000, 4.0000], dtype=flownn.float32))
     """
+    if not hasattr(max_norm, "__float__"):
+        raise DtypeError(f"clip_grad_norm_: expected max_norm as a number, got {max_norm!r}")
     grads = _gradients(parameters)
     total = get_total_norm(grads, norm_type)
     norm = float(total)

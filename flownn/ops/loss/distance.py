@@ -9,9 +9,9 @@ from flownn.backend import Array
 from flownn.dtypes import accumulator, as_dtype
 from flownn.errors import ShapeError
 from flownn.ops.axes import axis_of
+from flownn.ops.distance import norm
 from flownn.ops.elementwise import add, cast, clamp, minimum, subtract, true_divide
 from flownn.ops.loss.reduction import broadcast_shape, check_reduction, operands, reduced, spread
-from flownn.ops.reduce import norm
 
 if TYPE_CHECKING:
     from flownn.tensor import Tensor

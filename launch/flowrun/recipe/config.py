@@ -134,7 +134,7 @@ class Recipe:
         config: The recipe.
         source: The tree it was read from, which knows the line of each value.
         classes: Class names by label.
-        allow_imports: Whether ``model.name`` may be ``module:Class``.
+        allow_imports: Whether the recipe may name code of the user's own, as ``module:Class``.
     """
 
     config: RecipeConfig
@@ -150,12 +150,20 @@ class Recipe:
     @cached_property
     def train_pipeline(self) -> Pipeline:
         """The training pipeline."""
-        return pipeline_from(self.source.section("data", "train"))
+        return pipeline_from(self.source.section("data", "train"), allow_imports=self.allow_imports)
 
     @cached_property
     def eval_pipeline(self) -> Pipeline:
-        """The evaluation pipeline."""
-        return pipeline_from(self.source.section("data", "eval"))
+        """The evaluation pipeline.
+
+        Raises:
+            ConfigError: its labels are shares of classes, as after MixUp, which no prediction equals.
+        """
+        pipeline = pipeline_from(self.source.section("data", "eval"), allow_imports=self.allow_imports)
+        label = pipeline.batch_specs().get("label")
+        if label is not None and label.shape != ():
+            raise self.source.error(f"evaluation needs one class per picture, got labels {label}", "data", "eval")
+        return pipeline
 
     @property
     def dtype(self) -> flow.dtype:

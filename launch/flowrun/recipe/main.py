@@ -32,7 +32,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--resume", metavar="auto|PATH", help="continue from the newest checkpoint that fits, or from the one named"
     )
-    parser.add_argument("--allow-imports", action="store_true", help="let model.name be module:Class")
+    parser.add_argument(
+        "--allow-imports",
+        action="store_true",
+        help="let the recipe name code of yours as module:Class",
+    )
     args = parser.parse_intermixed_args(argv)
     recipe = load_recipe(args.recipe, args.overrides, allow_imports=args.allow_imports)
     comm = flowdist.connect()

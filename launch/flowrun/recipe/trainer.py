@@ -122,9 +122,11 @@ class Trainer:
     def _train_step(self, batch: Batch, window: _Window) -> None:
         config = self.recipe.config
         flow.manual_seed(_step_seed(config.seed, self.step, self.comm.rank))
-        labels = flow.tensor(batch["label"], dtype=flow.int64)
+        labels = batch["label"]
+        shares = labels.ndim == 2  # MixUp and CutMix give each class its share
+        targets = flow.tensor(labels, dtype=self.dtype if shares else flow.int64)
         logits = self.model(flow.tensor(batch["image"], dtype=self.dtype))
-        loss = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=config.label_smoothing)
+        loss = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=config.label_smoothing)
         # The ranks' gradients are averaged: weighting by the global count makes that the mean over the global batch,
         # however unevenly it is split.
         (loss * (self.comm.size / batch.global_size)).backward()
@@ -136,7 +138,8 @@ class Trainer:
         self.optimizer.zero_grad()
         self.step += 1
         self.schedule.step()
-        correct = np.count_nonzero(logits.detach().numpy().argmax(axis=1) == batch["label"]) if batch.size else 0
+        truth = labels.argmax(axis=1) if shares else labels
+        correct = np.count_nonzero(logits.detach().numpy().argmax(axis=1) == truth) if batch.size else 0
         window.sums.append((loss.item(), float(correct), float(batch.size)))
 
     def _flush(self, window: _Window) -> _Window:

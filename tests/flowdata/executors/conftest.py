@@ -1,10 +1,11 @@
-"""Every test here must leave no process, no shared memory and no file behind."""
+"""Every test here must leave no process, no thread, no shared memory and no file behind."""
 
 from __future__ import annotations
 
 import gc
 import os
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from flowdata.executors.thread import THREAD_NAME
 from tests.flowdata.executors import synthetic
 
 Gone = Callable[[float], dict[int, str]]
@@ -29,6 +31,7 @@ def token(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left, f"processes left behind: {left}"
+    assert not [each.name for each in threading.enumerate() if each.name.startswith(THREAD_NAME)]
     assert named_memory() == files
     assert synthetic.slot_mappings() == 0
 

@@ -107,7 +107,7 @@ def test_a_stage_may_refuse_after_it_has_written(caplog: pytest.LogCaptureFixtur
     assert "left out: stage function#2: the picture is damaged" in caplog.text
 
 
-@pytest.mark.parametrize("executor", ["serial", "process"])
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
 @pytest.mark.parametrize("on_error", ["skip", "replace"])
 def test_a_mistake_in_a_stage_is_never_hidden(executor: str, on_error: str) -> None:
     def explode() -> None:
@@ -125,7 +125,7 @@ def test_too_many_bad_samples_are_an_error() -> None:
         batches(numbers(source=Damaged(bad=tuple(range(53))), on_error="replace", executor="serial"))
 
 
-@pytest.mark.parametrize("executor", ["serial", "process"])
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
 def test_a_batch_may_end_up_empty(executor: str) -> None:
     pipeline = numbers(
         source=Damaged(length=16, bad=tuple(range(8))), order=flowdata.Sequential(), on_error="skip",

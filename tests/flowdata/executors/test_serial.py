@@ -57,7 +57,7 @@ class Keep:
         return sample.replace(before=sample["image"], image=-sample["image"])
 
 
-@pytest.mark.parametrize("executor", ["serial", "process"])
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
 def test_a_value_passed_on_by_another_name_is_not_overwritten(executor):
     pipeline = replace(numbers(Keep(), source=Numbers(8)), executor=executor)
     with pipeline.loader() as loader:

@@ -1,5 +1,6 @@
 """OFRecord messages against bytes written by hand and against the .proto file."""
 
+import pickle
 import re
 import struct
 from pathlib import Path
@@ -205,3 +206,11 @@ def test_the_run_time_descriptor_says_what_the_proto_file_says():
             built[message.name].add((label, kind, each.name, each.number, each.options.packed))
     assert built == described
     assert len(built) == 7
+
+
+def test_a_record_travels_by_pickle():
+    data = encode(
+        {"encoded": b"\xff\xd8", "class/label": 7, "box": np.array([1.5, 2.5], np.float32), "none": Feature(None, ())}
+    )
+    record = pickle.loads(pickle.dumps(decode(data)))
+    assert dict(record) == dict(decode(data))

@@ -15,7 +15,7 @@ from flowdata.stages.decode import (
     OFRecordRawDecoder,
 )
 from flowdata.stages.window import random_crop_window
-from tests.helpers.records import picture, sample_of
+from tests.helpers.records import oriented_jpeg, picture, sample_of
 
 RNG = np.random.default_rng(0)
 SPECS = {"record": RECORD_SPEC}
@@ -159,6 +159,8 @@ def test_image_decoders_check_size_and_arguments(cls):
         cls(max_pixels=0)
     with pytest.raises(ConfigError, match="color_space to be one of RGB, BGR, GRAY, got 'rgb'"):
         cls(color_space="rgb")
+    with pytest.raises(ConfigError, match="orientation to be one of ignore, apply, got 'exif'"):
+        cls(orientation="exif")
 
 
 def test_random_crop_decoder_returns_the_window_of_the_decoded_image():
@@ -169,6 +171,17 @@ def test_random_crop_decoder_returns_the_window_of_the_decoded_image():
     top, left, h, w = random_crop_window(np.random.default_rng(4), 60, 80, (0.2, 0.4), (0.9, 1.1), 10)
     np.testing.assert_array_equal(found, codec.decode(data, "BGR")[top : top + h, left : left + w])
     assert decoder.output_spec(SPECS)["image"].shape == (None, None, 3)
+
+
+def test_image_decoders_apply_the_orientation_on_request():
+    data = oriented_jpeg(6, height=40, width=56)
+    sample = sample_of(record={"encoded": Feature.of(data)})
+    assert OFRecordImageDecoder()(sample, RNG)["image"].shape == (40, 56, 3)
+    upright = OFRecordImageDecoder(orientation="apply")(sample, RNG)["image"]
+    assert upright.shape == (56, 40, 3)
+    crop = OFRecordImageDecoderRandomCrop(orientation="apply")(sample, np.random.default_rng(4))["image"]
+    top, left, h, w = random_crop_window(np.random.default_rng(4), 56, 40)
+    np.testing.assert_array_equal(crop, upright[top : top + h, left : left + w])
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -9,13 +9,18 @@ import cv2
 import numpy as np
 import pytest
 
+from flowdata import codec
 from flowdata.dataset import FILE_NAME, DatasetInfo
 from flowdata.errors import ConfigError, DataError
+from flowdata.pipeline_config import pipeline_from
 from flowdata.records.wire import Record
 from flowdata.sample import SampleKey
 from flowdata.sources.ofrecord import OFRecordSource
-from flowdata.tools import convert
+from flowdata.tools import writing
 from flowdata.tools.convert import convert_images, stratified_split
+from flowdata.tools.pictures import ImageOptions
+from flowdata.tools.writing import Conversion
+from tests.helpers import records as helpers
 
 COLOURS = {"blue": (250, 20, 20), "green": (20, 250, 20), "red": (20, 20, 250)}  # BGR
 
@@ -162,7 +167,7 @@ def test_unreadable_files_are_listed_and_the_rest_is_there(
     os.mkfifo(folders / "red" / "pipe")
     (folders / "red" / ".hidden").write_text("not looked at")
     (folders / "README.txt").write_text("beside the classes")
-    monkeypatch.setattr(convert, "SHOWN_SKIPPED", 2)
+    monkeypatch.setattr(writing, "SHOWN_SKIPPED", 2)
     result = convert_images(folders, tmp_path / "out", parts=2)
     expected = ["README.txt", *(f"red/{name}" for name in ("broken", "cut.jpg", "empty.jpg", "notes.txt", "pipe"))]
     assert [each.name for each in result.skipped] == expected
@@ -183,7 +188,7 @@ def test_no_readable_file_is_an_error_and_leaves_no_data_set(tmp_path: Path) -> 
     (tmp_path / "src" / "a").mkdir(parents=True)
     for number in range(3):
         (tmp_path / "src" / "a" / f"{number}.jpg").write_text("no")
-    with pytest.raises(DataError, match=r"none of the 3 training files .* could be read; the first is a/\d\.jpg"):
+    with pytest.raises(DataError, match=r"none of the 3 items of split train could be read; the first is a/\d\.jpg"):
         convert_images(tmp_path / "src", tmp_path / "out", parts=1, val_fraction=0)
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -205,7 +210,7 @@ def test_a_killed_conversion_has_no_dataset_json(
 ) -> None:
     # What SIGKILL just before the last step leaves: nobody cleans up.
     monkeypatch.setattr(DatasetInfo, "save", lambda self, directory: (_ for _ in ()).throw(KeyboardInterrupt))
-    monkeypatch.setattr(convert, "_clear", lambda out: None)
+    monkeypatch.setattr(writing, "_clear", lambda out: None)
     with pytest.raises(KeyboardInterrupt):
         convert_images(folders, tmp_path / "out", parts=2)
     assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["train", "val"]
@@ -234,6 +239,123 @@ def test_links_are_followed_but_not_in_circles(folders: Path, tmp_path: Path) ->
     result = convert_images(folders, tmp_path / "out", parts=1, val_fraction=0)
     assert result.kept == 31
     assert result.skipped == []
+
+
+# -- options ---------------------------------------------------------------------------------------------------------
+
+
+def photo(size: tuple[int, int]) -> Any:
+    return np.ascontiguousarray(helpers.picture(*size)[..., ::-1])
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A large colour and a large gray picture, and a small one."""
+    write(tmp_path / "src" / "a" / "wide.jpg", photo((120, 200)))
+    write(tmp_path / "src" / "a" / "gray.jpg", photo((120, 80))[..., 0])
+    write(tmp_path / "src" / "a" / "small.jpg", photo((60, 50)))
+    return tmp_path / "src"
+
+
+def converted(source: Path, out: Path, **arguments: Any) -> tuple[Conversion, dict[str, Record]]:
+    result = convert_images(source, out, parts=1, val_fraction=0, **arguments)
+    return result, {text(record, "filename").split("/")[-1]: record for record in records(out / "train")}
+
+
+def test_the_short_side_is_reduced_and_never_enlarged(photos: Path, tmp_path: Path) -> None:
+    result, found = converted(photos, tmp_path / "out", options=ImageOptions(short_side=64, quality=99))
+    assert (result.kept, result.encoded) == (1, 2)
+    assert found["small.jpg"]["encoded"].values[0] == (photos / "a" / "small.jpg").read_bytes()
+    for name, shape in (("wide.jpg", (64, 107, 3)), ("gray.jpg", (96, 64, 1))):
+        image = codec.decode(found[name]["encoded"].values[0], "RGB" if shape[2] == 3 else "GRAY")
+        assert image.shape == shape
+        assert tuple(int(found[name][key].values[0]) for key in ("height", "width", "channels")) == shape
+        whole = codec.decode((photos / "a" / name).read_bytes(), "RGB" if shape[2] == 3 else "GRAY")
+        expected = cv2.resize(whole, (shape[1], shape[0]), interpolation=cv2.INTER_AREA).reshape(shape)
+        assert np.abs(image.astype(int) - expected).mean() < 2
+
+
+def test_row_restarts_encode_again_and_store_the_offsets(photos: Path, tmp_path: Path) -> None:
+    result, found = converted(photos, tmp_path / "out", options=ImageOptions(row_restarts=True))
+    assert (result.kept, result.encoded) == (0, 3)
+    assert result.info is not None
+    assert result.info.features["encoded/rows"] == "int32"
+    for name, rows in (("wide.jpg", 15), ("gray.jpg", 15), ("small.jpg", 8)):
+        data, offsets = found[name]["encoded"].values[0], found[name]["encoded/rows"]
+        assert offsets.kind == "int32"
+        assert len(offsets) == rows + 1
+        found_offsets = codec.row_offsets(data)
+        np.testing.assert_array_equal(offsets.values, found_offsets)
+    (tmp_path / "again" / "a").mkdir(parents=True)
+    (tmp_path / "again" / "a" / "wide.jpg").write_bytes(found["wide.jpg"]["encoded"].values[0])
+    result, again = converted(tmp_path / "again", tmp_path / "out2", options=ImageOptions(row_restarts=True))
+    assert (result.kept, result.encoded) == (1, 0)  # it has the markers already
+    assert again["wide.jpg"]["encoded"] == found["wide.jpg"]["encoded"]
+    assert again["wide.jpg"]["encoded/rows"] == found["wide.jpg"]["encoded/rows"]
+
+
+def test_a_pipeline_gives_the_same_pixels_with_and_without_row_slices(photos: Path, tmp_path: Path) -> None:
+    convert_images(photos, tmp_path / "out", parts=1, val_fraction=0, options=ImageOptions(row_restarts=True))
+    for seed in range(5):
+        batches = []
+        for on in (True, False):
+            stages = [{"ofrecord_image_decoder_random_crop": {"row_slices": on}}, {"resize": {"size": [9, 9]}}]
+            source = {"ofrecord": {"dir": str(tmp_path / "out" / "train")}}
+            pipeline = pipeline_from({"source": source, "stages": stages, "batch_size": 3, "seed": seed})
+            with pipeline.loader() as loader:
+                batches.append(next(iter(loader))["image"])
+        np.testing.assert_array_equal(*batches)
+
+
+def test_the_orientation_is_applied_on_request(tmp_path: Path) -> None:
+    (tmp_path / "src" / "a").mkdir(parents=True)
+    (tmp_path / "src" / "a" / "turned.jpg").write_bytes(helpers.oriented_jpeg(6, height=40, width=56))
+    (tmp_path / "src" / "a" / "upright.jpg").write_bytes(helpers.oriented_jpeg(1, height=40, width=56))
+    result, found = converted(tmp_path / "src", tmp_path / "ignored")
+    assert result.kept == 2
+    assert found["turned.jpg"]["height"].values.tolist() == [40]
+    result, found = converted(tmp_path / "src", tmp_path / "applied", options=ImageOptions(orientation="apply"))
+    assert (result.kept, result.encoded) == (1, 1)
+    data = found["turned.jpg"]["encoded"].values[0]
+    assert (codec.image_size(data), codec.image_info(data).orientation) == ((56, 40), 1)
+    expected = codec.decode(helpers.oriented_jpeg(6, height=40, width=56), orientation="apply")
+    assert np.abs(codec.decode(data).astype(int) - expected).mean() < 2
+
+
+def test_quality_counts_for_what_is_encoded_again(photos: Path, tmp_path: Path) -> None:
+    sizes = []
+    for quality in (30, 95):
+        options = ImageOptions(quality=quality, row_restarts=True)
+        sizes.append(
+            len(converted(photos, tmp_path / str(quality), options=options)[1]["wide.jpg"]["encoded"].values[0])
+        )
+    assert sizes[0] < sizes[1]
+
+
+def test_digests_are_written_beside_the_parts(folders: Path, tmp_path: Path) -> None:
+    convert_images(folders, tmp_path / "out", parts=3, digests=True)
+    assert sorted(path.name for path in (tmp_path / "out" / "train").iterdir() if path.is_file()) == [
+        name for part in range(3) for name in (f"part-{part:05d}", f"part-{part:05d}.crc32c")
+    ]
+    source = OFRecordSource(tmp_path / "out" / "train", verify="digests")
+    for index in range(len(source)):
+        source.read(SampleKey(0, index))
+    source.close()
+    convert_images(folders, tmp_path / "out", parts=1, overwrite=True)
+    assert not list((tmp_path / "out").rglob("*.crc32c"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quality": 0}, "a quality from 1 to 100, got 0"),
+        ({"short_side": 0}, "short-side >= 1, got 0"),
+        ({"orientation": "exif"}, "orientation ignore or apply, got 'exif'"),
+    ],
+)
+def test_wrong_options_are_config_errors(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ImageOptions(**arguments)
 
 
 # -- wrong arguments -------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
+from flowdata.resources import cgroup_cpus
 from flowdata.tools import doctor
-from flowdata.tools.doctor import Finding, cgroup_cpus, check_opencv, check_python, import_error
+from flowdata.tools.doctor import Finding, check_opencv, check_python, import_error
 
 
 def loads(module: str) -> str | None:
@@ -54,6 +56,13 @@ def test_the_cpu_limit_of_a_control_group(tmp_path: Path, files: dict[str, str],
     assert cgroup_cpus(tmp_path) == expected
 
 
+def test_the_image_decoders_are_named() -> None:
+    found = doctor.check_decoders()
+    assert found.level == "ok"
+    assert f"OpenCV {cv2.__version__}" in found.value
+    assert "nvidia-nvimgcodec-cu13 is not installed" in found.value or found.value.startswith("nvImageCodec ")
+
+
 def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "BASE_IMPORTS", {"json": "json", "not_there": "not-there", "no.pe": "no-pe"})
     found = doctor.check_base_packages()
@@ -85,6 +94,16 @@ def test_this_machine_is_described_in_every_row() -> None:
     rows = doctor.findings()
     names = [row.name for row in rows]
     assert len(set(names)) == len(names)
-    assert {"Python", "NumPy", "OpenCV", "MPI library", "mpiexec", "GPU", "kernel providers", "CPUs"} <= set(names)
+    assert {
+        "Python",
+        "NumPy",
+        "OpenCV",
+        "image decoders",
+        "MPI library",
+        "mpiexec",
+        "GPU",
+        "kernel providers",
+        "CPUs",
+    } <= set(names)
     levels = {row.name: row.level for row in rows}
     assert levels["Python"] == levels["NumPy"] == levels["OpenCV"] == levels["base packages"] == "ok"

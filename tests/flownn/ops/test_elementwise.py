@@ -57,14 +57,14 @@ UNARY: list[tuple[Any, Any, Any]] = [
     (elementwise.sign, np.sign, away_from_zero),
 ]
 COMPARISONS: list[tuple[Any, Any]] = [
-    (compare.equal, np.equal),
+    (compare.eq, np.equal),
     (compare.not_equal, np.not_equal),
     (compare.less, np.less),
     (compare.less_equal, np.less_equal),
     (compare.greater, np.greater),
     (compare.greater_equal, np.greater_equal),
 ]
-OTHER_NAME = {"power": "pow", "equal": "eq"}  # where torch's function of our name is missing or means another thing
+OTHER_NAME = {"power": "pow"}  # where torch's function of our name is missing or means another thing
 
 
 def torch_of(op: Any) -> Any:

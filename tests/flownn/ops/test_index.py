@@ -17,11 +17,15 @@ KEYS: dict[str, Any] = {
     "ellipsis": (..., 0), "new dim": (None, 1, ..., None), "mask": MASK, "row mask": np.array([True, False, True]),
     "list": [2, 0, 2], "array": np.array([[0, 1], [2, 2]]), "pair": ([0, 2, 0], [1, 3, 1]),
     "mixed": (slice(1, 3), [0, 0]), "grid": (np.array([[0], [2]]), np.array([[1, 2]])), "nothing": [],
-    "int and array": (1, [0, 3, 0]),
+    "int and array": (1, [0, 3, 0]), "backwards": (slice(None, None, -1), slice(2, None, -2)),
+    "array and new dim": (None, [0, 2], None), "mask and array": (np.array([True, False, True]), [0, 3]),
+    "slice between": ([0, 0], slice(1, 3)), "array last": (..., [3, 0, 3]), "0-dim array": np.array(1),
+    "outer": (np.array([[0], [2]]), slice(None, None, 3)), "true": True, "false": False,
 }  # fmt: skip
 
 # These write to one place twice. PyTorch then passes a gradient to the value that was lost too.
-TWICE = ("list", "array", "pair", "mixed", "int and array")
+TWICE = ("list", "array", "pair", "mixed", "int and array", "slice between", "array last")
+BACKWARDS = ("backwards",)  # which PyTorch does not have
 
 
 def as_torch(torch: Any, key: Any) -> Any:
@@ -38,7 +42,7 @@ def as_numpy(key: Any) -> Any:
 
 def reading(name: str, key: Any) -> OpCase:
     return OpCase(lambda x: x[key], [(3, 4)], name=f"get-{name}", expected=lambda x: x[as_numpy(key)],
-                  torch=lambda torch, x: x[as_torch(torch, key)])  # fmt: skip
+                  torch=None if name in BACKWARDS else lambda torch, x: x[as_torch(torch, key)])  # fmt: skip
 
 
 def written(x: Any, value: Any, key: Any) -> Any:
@@ -60,7 +64,7 @@ CASES = [
     *(
         OpCase(lambda x, value, key=key: assign(x, value, key), [(3, 4), ()], name=f"set-{name}",
                expected=lambda x, value, key=key: written(x, value, key),
-               torch=None if name in TWICE else
+               torch=None if name in (*TWICE, *BACKWARDS, "false") else
                lambda torch, x, value, key=key: assign(x, value, as_torch(torch, key)))
         for name, key in KEYS.items()
     ),
@@ -159,3 +163,63 @@ def test_augmented_assignment_to_a_part(rng: np.random.Generator) -> None:
 def test_errors_say_what_is_wrong(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call(flow.zeros(3, 4))
+
+
+def random_key(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """An index of any mixture of parts; it may be out of range or not broadcast."""
+    parts: list[Any] = []
+    common = [(2,), (3, 2), (1,), ()][rng.integers(4)]
+    axis = 0
+    for kind in rng.integers(0, 7, len(shape) + 2):
+        if kind == 0:
+            parts.append(None)
+        elif kind == 1 and ... not in [each for each in parts if each is ...]:
+            parts.append(...)
+        elif axis < len(shape):
+            size = shape[axis]
+            start, stop = (None if rng.random() < 0.5 else int(rng.integers(-5, 6)) for _ in range(2))
+            parts.append([
+                int(rng.integers(-size, size)) if size else 0,
+                slice(start, stop, (None, 1, 2, -1, -2)[rng.integers(5)]),
+                rng.integers(-size, max(size, 1), common), rng.random(size) < 0.5, slice(None),
+            ][kind % 5])  # fmt: skip
+            axis += 1
+    return tuple(parts)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_keys_read_and_write_as_in_numpy(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    read = 0
+    for _ in range(100):
+        shape = tuple(rng.integers(0, 5, rng.integers(0, 4)))
+        array, key = rng.standard_normal(shape), random_key(rng, shape)
+        x = autograd.wrap(array.copy()).requires_grad_()
+        try:
+            want = array[key]
+        except IndexError:
+            with pytest.raises(IndexError):
+                x[key]
+            continue
+        read += 1
+        picked = x[key]
+        np.testing.assert_array_equal(picked.detach().numpy(), want)
+        g = np.asarray(rng.standard_normal(want.shape))
+        picked.backward(g)
+        gradient = np.zeros(shape)
+        np.add.at(gradient, key, g)
+        np.testing.assert_allclose(x.grad.numpy(), gradient, atol=1e-12)
+
+        y, value = x.detach().requires_grad_() * 1, autograd.wrap(g.copy()).requires_grad_()
+        y[key] = value
+        array[key] = g
+        np.testing.assert_array_equal(y.detach().numpy(), array)
+        y.backward(array)
+        written = np.full(shape, -1)
+        written[key] = np.arange(want.size).reshape(want.shape)  # which value stayed
+        gradient = np.zeros(want.size)
+        for place, number in zip(array.reshape(-1), written.reshape(-1), strict=True):
+            if number >= 0:
+                gradient[number] = place
+        np.testing.assert_array_equal(value.grad.numpy().reshape(-1), gradient)
+    assert read > 30

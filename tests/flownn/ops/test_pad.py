@@ -48,6 +48,14 @@ def test_negative_padding_crops(rng: np.random.Generator) -> None:
     check_vjp(lambda x: pad(x, padding=((-1, 1), (2, -3)), mode="constant", value=7), x, rng=rng)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_negative_padding_crops_what_was_extended(mode: str, rng: np.random.Generator) -> None:
+    x = np.arange(20.0).reshape(4, 5)
+    y = pad(x, padding=((-1, 1), (2, -3)), mode=mode).data
+    np.testing.assert_array_equal(y, np.pad(x, [(0, 1), (2, 0)], mode=NUMPY_MODES[mode])[1:, :-3])  # type: ignore[call-overload]
+    check_vjp(lambda x: pad(x, padding=((-1, 1), (2, -3)), mode=mode), x, rng=rng)
+
+
 def test_memory_layout_and_dtype_are_kept() -> None:
     channels_last = np.zeros((2, 4, 5, 3), np.float32).transpose(0, 3, 1, 2)
     for mode in NUMPY_MODES:
@@ -69,9 +77,9 @@ def test_empty_batch() -> None:
 @pytest.mark.parametrize(
     ("padding", "mode", "message"),
     [
-        (((4, 0),), "reflect", "expected 0 to 3 elements on each side of dim 1"),
-        (((0, 5),), "circular", "expected 0 to 4 elements"),
-        (((-1, 0),), "replicate", "got \\(-1, 0\\)"),
+        (((4, 0),), "reflect", "expected padding of at most 3 elements on each side of dim 1"),
+        (((0, 5),), "circular", "expected padding of at most 4 elements"),
+        (((-1, -3),), "replicate", "something to be left of shape"),
         (((-2, -3),), "constant", "a crop within the input's shape"),
         (((0, 0),) * 3, "constant", "at least 3 dims"),
     ],

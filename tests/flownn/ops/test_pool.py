@@ -145,6 +145,16 @@ def test_lowest_value_and_nan_are_found_inside_the_input() -> None:
     np.testing.assert_array_equal(x.grad.data, [[[2, 3, 0]]])
 
 
+def test_the_last_of_several_nan_counts_as_in_pytorch() -> None:
+    attrs = {"kernel_size": (3,), "stride": (3,), "padding": (0,), "dilation": (1,), "ceil_mode": False}
+    x = wrap(np.array([[[np.nan, 1.0, np.nan, 5.0, 5.0, 1.0]]]), requires_grad=True)
+    y, indices = max_pool_with_indices(x, **attrs)
+    np.testing.assert_array_equal(y.data, [[[np.nan, 5.0]]])
+    np.testing.assert_array_equal(indices.data, [[[2, 3]]])
+    y.backward(np.array([[[2.0, 3.0]]]))
+    np.testing.assert_array_equal(x.grad.data, [[[0, 0, 2, 3, 0, 0]]])
+
+
 def test_the_result_of_max_pool_may_be_overwritten() -> None:
     data = np.random.default_rng(4).standard_normal((1, 2, 4, 4))
     attrs = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0), "dilation": (1, 1), "ceil_mode": False}
@@ -169,6 +179,18 @@ def test_integers_can_be_max_pooled_but_not_averaged() -> None:
         avg_pool(x, **attrs, count_include_pad=True, divisor_override=0)
 
 
+@pytest.mark.parametrize("case", CASES[:1] + CASES[-3:], ids=str)
+def test_one_sample_is_a_batch_of_one(case: OpCase, rng: np.random.Generator) -> None:
+    x = distinct(rng, case.shapes[0])
+    np.testing.assert_array_equal(case.bound_op(x[0]).data, case.bound_op(x).data[0])
+    check_vjp(case.bound_op, x[0], rng=rng)
+
+
+def test_nan_stays_in_its_windows() -> None:
+    x = np.array([[[np.nan, 1.0, 2.0, 3.0, 4.0]]])
+    np.testing.assert_array_equal(adaptive_avg_pool(x, output_size=(3,)).data, [[[np.nan, 2, 3.5]]])
+
+
 def test_empty_batch() -> None:
     x = wrap(np.ones((0, 3, 6)), requires_grad=True)
     attrs = {"kernel_size": (3,), "stride": (1,), "padding": (1,), "ceil_mode": False}
@@ -186,8 +208,10 @@ def test_empty_batch() -> None:
 
 def test_wrong_shapes_are_named() -> None:
     attrs = {"kernel_size": (3, 3), "stride": (1, 1), "dilation": (1, 1), "ceil_mode": False}
-    with pytest.raises(ShapeError, match=r"MaxPool2d: expected input \(N, C, H, W\), got shape \(3, 4, 5\)"):
-        max_pool(np.ones((3, 4, 5)), padding=(0, 0), **attrs)
+    with pytest.raises(
+        ShapeError, match=r"MaxPool2d: expected input \(N, C, H, W\) or \(C, H, W\), got shape \(4, 5\)"
+    ):
+        max_pool(np.ones((4, 5)), padding=(0, 0), **attrs)
     with pytest.raises(ShapeError, match=r"padding of at most half the kernel, got padding \(2, 0\)"):
         max_pool(np.ones((1, 3, 4, 5)), padding=(2, 0), **attrs)
     with pytest.raises(ShapeError, match=r"holds the window, got spatial shape \(4, 2\)"):

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from flowdata.batch_align import ImageBatchAlign as AlignStage
 from flowdata.errors import RecordError
 from flowdata.sample import ArraySpec, Sample
-from flowdata.stages.batch import ImageBatchAlign as AlignStage
 from flowdata.stages.geometry import ImageFlip as FlipStage
 from flowdata.stages.normalize import ImageNormalize as NormalizeStage
 from flownn import dtypes

@@ -251,7 +251,7 @@ class OFRecordBytesDecoder(_Decoder):
 
 
 class OFRecordImageDecoder(_Decoder):
-    """Decode a feature that holds a JPEG or PNG file.
+    """Decode a feature that holds a JPEG, PNG, WebP or BMP file.
 
     Args:
         blob_name: Name of the feature; exactly one bytes value.
@@ -267,7 +267,7 @@ class OFRecordImageDecoder(_Decoder):
         RecordError: the feature is missing, or its content is no whole image.
 
     Reference:
-        ``oneflow.nn.OFRecordImageDecoder``; here every color space works, for every kind of JPEG and PNG.
+        ``oneflow.nn.OFRecordImageDecoder``; here every color space works, for every kind of the four formats.
 
     >>> import flowdata.codec, flownn as flow, numpy as np, tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -286,7 +286,7 @@ class OFRecordImageDecoder(_Decoder):
 
 
 class OFRecordImageDecoderRandomCrop(_Decoder):
-    """Decode a feature that holds a JPEG or PNG file and keep a random window of it, at its own size.
+    """Decode a feature that holds a JPEG, PNG, WebP or BMP file and keep a random window of it, at its own size.
 
     The window depends on the seed, the epoch and the number of the record in its data set only, so it is the one that a
     `flowdata.Pipeline` with this seed takes, and ranks may have the same seed.

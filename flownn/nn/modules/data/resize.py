@@ -27,7 +27,7 @@ _DTYPES = (dtypes.uint8, dtypes.float32)
 
 
 class ImageDecode(Module):
-    """Decode picture files (JPEG or PNG), such as those of `COCOReader`; ``flownn.nn.image.decode``.
+    """Decode picture files (JPEG, PNG, WebP, BMP), such as those of `COCOReader`; ``flownn.nn.image.decode``.
 
     Args:
         dtype: uint8 or float32; the values are 0..255 in both.

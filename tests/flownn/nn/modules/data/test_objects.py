@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import flownn as flow
+from flowdata.batch_align import ImageBatchAlign
 from flowdata.errors import RecordError
 from flowdata.sample import ArraySpec, SampleKey
-from flowdata.stages.batch import ImageBatchAlign
 from flownn.errors import DtypeError, ShapeError
 from flownn.host_tensor import HostTensor
 from tests.helpers.records import picture

@@ -1,20 +1,20 @@
-"""What is done to whole batches: images of different sizes into one array."""
+"""A batch transform that puts images of different sizes into one array."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from flowdata.batch_transforms import batch_transform
 from flowdata.errors import ConfigError, RecordError
 from flowdata.sample import Array, ArraySpec, Batch, Specs
-from flowdata.stages import batch_stage
 
 _AXES = {"HWC": (0, 1), "CHW": (1, 2)}  # of height and width, by layout
 
 
-@batch_stage("image_batch_align")
+@batch_transform("image_batch_align")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageBatchAlign:
     """Put the images of a batch into one array, each at its top left, with zeros to the right and below.
@@ -59,9 +59,9 @@ class ImageBatchAlign:
             shape[axis] = extent
         return specs | {self.image: ArraySpec(tuple(shape), spec.dtype, spec.layout)}
 
-    def __call__(self, batch: Batch, specs: Specs) -> Batch:
-        aligned = self.align(batch[self.image], specs[self.image], batch.indices.tolist())
-        return replace(batch, arrays=batch.arrays | {self.image: aligned})
+    def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        aligned = self.align(batch[self.image], batch.specs[self.image], batch.indices.tolist())
+        return batch.replace(**{self.image: aligned})
 
     def align(self, images: Sequence[Array], spec: ArraySpec, names: Sequence[object]) -> Array:
         """The array of these images.

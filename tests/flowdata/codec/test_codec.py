@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from flowdata import codec
+from flowdata.codec import decoding
 from flowdata.errors import RecordError
 from tests.helpers.records import picture
 
@@ -143,9 +144,9 @@ def test_a_png_cut_anywhere_is_an_error():
 
 
 @pytest.mark.parametrize(("data", "message"), [
-    (b"", "expected a JPEG or PNG image, found no bytes at all"),
+    (b"", "expected a JPEG, PNG, WebP or BMP image, found no bytes at all"),
     (b"GIF89a....", "found 10 bytes that start with 47 49 46 38"),
-    (b"\0" * 100, "expected a JPEG or PNG image, found 100 bytes"),
+    (b"\0" * 100, "expected a JPEG, PNG, WebP or BMP image, found 100 bytes"),
 ])  # fmt: skip
 def test_unknown_formats_are_errors(data, message):
     with pytest.raises(RecordError, match=message):
@@ -156,12 +157,13 @@ def damaged_jpegs():
     data = codec.encode_jpeg(picture(24, 32))
     frame = data.index(b"\xff\xc0")
     return {
-        "no marker": (data[:20] + b"\x00" + data[21:], "JPEG header is damaged: expected a marker at byte 20"),
+        "no marker": (data[:20] + b"\x00" + data[21:], "JPEG is damaged: expected a marker at byte 20"),
         "length zero": (data[:22] + b"\0\0" + data[24:], "expected a whole header segment at byte 20"),
         "length too large": (data[:22] + b"\xff\xf0" + data[24:], "expected a whole header segment at byte 20"),
         "no frame": (data[:frame] + b"\xff\xe5" + data[frame + 2 :], "expected a frame header before the first scan"),
         "no height": (data[: frame + 5] + b"\0\0" + data[frame + 7 :], "it says 0 x 32 pixels"),
         "huge": (data[: frame + 5] + b"\xff\xff\xff\xff" + data[frame + 9 :], "65535 x 65535 pixels is over the limit"),
+        "no sampling": (data[: frame + 11] + b"\0" + data[frame + 12 :], "sampling factors from 1 to 4"),
         "no quantization": (data.replace(b"\xff\xdb", b"\xff\xe4"), "24 x 32 pixels cannot be decoded; it is damaged"),
     }
 
@@ -208,5 +210,5 @@ def test_what_cannot_be_encoded_is_refused(image, arguments, message):
 def test_without_direct_rgb_decoding_the_pixels_are_the_same(monkeypatch):
     data = codec.encode_jpeg(picture(24, 32))
     expected = codec.decode(data, "RGB")
-    monkeypatch.setattr(codec, "_DIRECT_RGB", None)
+    monkeypatch.setattr(decoding, "_DIRECT_RGB", None)
     np.testing.assert_array_equal(codec.decode(data, "RGB"), expected)

@@ -1,0 +1,67 @@
+"""Before workers start: how many there are, and whether their memory is there. Later: how many are needed."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from flowdata.errors import ConfigError
+from flowdata.executors.slots import SlotLayout
+from flowdata.resources import cpus_of_this_rank, free_memory
+
+if TYPE_CHECKING:
+    from flowdata.pipeline import Pipeline
+
+WORKER_BYTES = 48 << 20  # of its own, beside what it shares: the interpreter's pages that change, an image or two
+_STARVED = 0.05  # part of the time that a consumer may wait without being short of workers
+_SPARE = 1.25
+_log = logging.getLogger(__name__)
+
+
+def most_workers(pipeline: Pipeline) -> int:
+    """Workers to begin with: the given number, over all groups, or for ``auto`` this rank's part of the processors."""
+    return cpus_of_this_rank() if pipeline.workers == "auto" else sum(group.workers for group in pipeline.groups)
+
+
+def check_memory(pipeline: Pipeline, layout: SlotLayout) -> None:
+    """Say what worker processes will need, before any of it is taken.
+
+    Raises:
+        ConfigError: there is not that much; says how much there is and which keys to lower.
+    """
+    needed, free = layout.nbytes + layout.workers * WORKER_BYTES, free_memory()
+    text = (
+        f"process executor: {layout.slots} batches of {_mib(layout.slot_bytes)} (prefetch_batches: "
+        f"{pipeline.prefetch_batches}, and two for the consumer) and {layout.workers} workers of about "
+        f"{_mib(WORKER_BYTES)} need {_mib(needed)}; {_mib(free) if free < math.inf else 'an unknown amount'} is free"
+    )
+    if needed > free:
+        raise ConfigError(f"{text}; lower prefetch_batches or batch_size ({pipeline.batch_size}), or workers")
+    _log.info("%s", text)
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:,.1f} MiB"
+
+
+class Settling:
+    """How many workers ``auto`` means: at most ``most``, fewer when the consumer is slower than they are.
+
+    It begins with all, drops what is not needed, and takes all again, for good, when the consumer then has to wait.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = self.count = most
+        self._dropping = True
+
+    def observe(self, seconds: float, busy_seconds: float, wait_seconds: float) -> int:
+        """The number after a while in which the workers were busy and the consumer waited for so long."""
+        if wait_seconds > _STARVED * seconds:
+            self._dropping = False
+            self.count = self.most
+        elif self._dropping:
+            needed = max(1, math.ceil(_SPARE * busy_seconds / seconds))
+            self._dropping = needed < self.count
+            self.count = min(needed, self.count)
+        return self.count
