@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flowdata.stages import Cut, stage
     from flowdata.stages.affine import Affine, Rotate
     from flowdata.stages.augment import RandAugment, TrivialAugment
+    from flowdata.stages.boxes import ObjectBboxFlip, ObjectBboxScale
     from flowdata.stages.color import (
         AutoContrast,
         ColorJitter,
@@ -51,8 +52,13 @@ if TYPE_CHECKING:
     )
     from flowdata.stages.draw import CoinFlip
     from flowdata.stages.erase import RandomErasing
-    from flowdata.stages.geometry import Resize
-    from flowdata.stages.normalize import CropMirrorNormalize
+    from flowdata.stages.geometry import ImageFlip, Resize
+    from flowdata.stages.masks import (
+        ObjectSegmentationPolygonFlip,
+        ObjectSegmentationPolygonScale,
+        ObjectSegmentationPolygonToMask,
+    )
+    from flowdata.stages.normalize import CropMirrorNormalize, ImageNormalize
 
 _HOME = {
     "Affine": "flowdata.stages.affine",
@@ -74,12 +80,15 @@ _HOME = {
     "DatasetInfo": "flowdata.dataset",
     "Equalize": "flowdata.stages.color",
     "Feature": "flowdata.records.wire",
+    "ImageBatchAlign": "flowdata.batch_align",
     "ImageDecoder": "flowdata.stages.decode",
     "Flip": "flowdata.stages.crop",
     "FunctionSource": "flowdata.sources.function",
     "GaussianBlur": "flowdata.stages.color",
     "Grayscale": "flowdata.stages.color",
     "ImageFiles": "flowdata.sources.images",
+    "ImageFlip": "flowdata.stages.geometry",
+    "ImageNormalize": "flowdata.stages.normalize",
     "Loader": "flowdata.loader",
     "MixUp": "flowdata.mixing",
     "MixUpOrCutMix": "flowdata.mixing",
@@ -88,6 +97,11 @@ _HOME = {
     "OFRecordImageDecoderRandomCrop": "flowdata.stages.decode",
     "OFRecordRawDecoder": "flowdata.stages.decode",
     "OFRecordSource": "flowdata.sources.ofrecord",
+    "ObjectBboxFlip": "flowdata.stages.boxes",
+    "ObjectBboxScale": "flowdata.stages.boxes",
+    "ObjectSegmentationPolygonFlip": "flowdata.stages.masks",
+    "ObjectSegmentationPolygonScale": "flowdata.stages.masks",
+    "ObjectSegmentationPolygonToMask": "flowdata.stages.masks",
     "Pad": "flowdata.stages.crop",
     "PartWriter": "flowdata.records.writer",
     "Pipeline": "flowdata.pipeline",
@@ -148,8 +162,11 @@ __all__ = [
     "FunctionSource",
     "GaussianBlur",
     "Grayscale",
+    "ImageBatchAlign",
     "ImageDecoder",
     "ImageFiles",
+    "ImageFlip",
+    "ImageNormalize",
     "Loader",
     "MixUp",
     "MixUpOrCutMix",
@@ -158,6 +175,11 @@ __all__ = [
     "OFRecordImageDecoderRandomCrop",
     "OFRecordRawDecoder",
     "OFRecordSource",
+    "ObjectBboxFlip",
+    "ObjectBboxScale",
+    "ObjectSegmentationPolygonFlip",
+    "ObjectSegmentationPolygonScale",
+    "ObjectSegmentationPolygonToMask",
     "Pad",
     "PartWriter",
     "Pipeline",

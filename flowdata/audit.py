@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 
 from flowdata.pipeline import Pipeline
 from flowdata.sample import Batch
-from flowdata.sharding import ShardSpec
 from flowdata.sources.order import Indices
 
 _WORD = (1 << 64) - 1
@@ -81,9 +80,7 @@ def digest_of(epoch: int, indices: Indices) -> Digest:
 def planned_indices(pipeline: Pipeline, epoch: int) -> Indices:
     """Indices of all samples of an epoch over all ranks, in order; with ``last_batch: wrap`` some are there twice."""
     pipeline.source.open()
-    permutation = pipeline.permutation(epoch)
-    batches = [pipeline.batch_indices(permutation, step, ShardSpec())[0] for step in range(pipeline.steps_per_epoch())]
-    return np.concatenate([np.zeros(0, np.int64), *batches])
+    return pipeline.epoch_plan(epoch).indices
 
 
 def differences(pipeline: Pipeline, epoch: int, delivered: Iterable[Indices]) -> Differences:

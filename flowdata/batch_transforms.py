@@ -14,7 +14,7 @@ import numpy as np
 
 from flowdata.errors import ConfigError
 from flowdata.sample import Batch, Specs
-from flowdata.stages import function_name
+from flowdata.stages import STAGES, function_name
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -23,7 +23,10 @@ BATCH_TRANSFORMS: dict[str, type[Any]] = {}
 
 @runtime_checkable
 class BatchTransform(Protocol):
-    """A change of a batch; ``output_spec`` speaks of one sample, ``__call__`` may write into the arrays."""
+    """A change of a batch; ``output_spec`` speaks of one sample, ``__call__`` may write into the arrays.
+
+    The batch that ``__call__`` gets has ``specs``, those that ``output_spec`` got: a part of a batch may be empty.
+    """
 
     def output_spec(self, specs: Specs) -> Specs: ...
 
@@ -65,8 +68,10 @@ def as_batch_transform(value: BatchTransform | Callable[[Batch, np.random.Genera
     """``value`` itself if it is a batch transform, else wrapped as one.
 
     Raises:
-        ConfigError: ``value`` is not callable.
+        ConfigError: ``value`` is not callable, or a stage, which takes single samples.
     """
+    if type(value) in STAGES.values():
+        raise ConfigError(f"pipeline: {value!r} changes single samples and belongs into stages")
     if isinstance(value, BatchTransform):
         return value
     if not callable(value):

@@ -52,10 +52,22 @@ def _make_photos(args: argparse.Namespace) -> int:
     return 0
 
 
+def _make_shapes(args: argparse.Namespace) -> int:
+    from flowdata.tools.shapes import make_shapes
+
+    made = make_shapes(args.out, count=args.count, seed=args.seed, overwrite=args.overwrite)
+    print(f"{args.out}: {made.images} images, {made.objects} objects, {made.crowds} crowds")
+    return 0
+
+
 def _inspect(args: argparse.Namespace) -> int:
     from flowdata.tools.inspect import inspect
+    from flowdata.tools.sheet import SheetPlan
 
-    inspect(args.path, records=args.records)
+    if args.sheet is None and (args.pictures or args.images):
+        raise ConfigError("inspect: --pictures and --images are about the contact sheet; add --sheet PNG")
+    sheet = SheetPlan(args.sheet, args.pictures or 24, args.images) if args.sheet else None
+    inspect(args.path, records=args.records, sheet=sheet)
     return 0
 
 
@@ -150,7 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    make = commands.add_parser("make", help="write a data set out of installed packages' own pictures")
+    make = commands.add_parser("make", help="write a data set of drawn shapes, or out of installed packages' pictures")
     kinds = make.add_subparsers(metavar="WHAT", required=True)
     digits = add_command(kinds, "digits", _make_digits, "1797 scans of handwritten digits, as JPEG in OFRecords")
     digits.add_argument("out", type=Path, metavar="OUT", help="directory to write")
@@ -168,12 +180,24 @@ def build_parser() -> argparse.ArgumentParser:
     photos.add_argument("--count", type=int_from(1), default=500, help="number of files (%(default)s)")
     photos.add_argument("--seed", type=int_from(0), default=0, help="seed of crops, warps and sizes (%(default)s)")
     add_overwrite(photos)
+    shapes = add_command(kinds, "shapes", _make_shapes, "drawn scenes with COCO annotations: boxes, polygons, crowds")
+    shapes.add_argument("out", type=Path, metavar="OUT", help="directory to write")
+    shapes.add_argument("--count", type=int_from(1), default=200, help="number of images (%(default)s)")
+    shapes.add_argument("--seed", type=int_from(0), default=0, help="seed of every choice (%(default)s)")
+    add_overwrite(shapes)
 
     convert_command.add_to(commands)
 
-    inspect = add_command(commands, "inspect", _inspect, "list parts, records, features and classes")
-    inspect.add_argument("path", type=Path, metavar="PATH", help="data set, directory of part files, or part file")
+    inspect = add_command(commands, "inspect", _inspect, "say what a data set holds, and show it")
+    inspect.add_argument(
+        "path", type=Path, metavar="PATH", help="data set, directory of part files, part file, or COCO annotation file"
+    )
     inspect.add_argument("--records", type=int_from(0), default=3, help="records to show in full (%(default)s)")
+    inspect.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet into this file")
+    inspect.add_argument("--pictures", type=int_from(1), help="pictures on the sheet (24)")
+    inspect.add_argument(
+        "--images", type=Path, metavar="DIR", help="where the images of a COCO file are, for the sheet"
+    )
 
     verify = add_command(commands, "verify", _verify, "check all records of a data set and name the bad ones")
     verify.add_argument("path", type=Path, metavar="PATH", help="data set, directory of part files, or part file")

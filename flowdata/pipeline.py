@@ -10,16 +10,17 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from flowdata.batch_transforms import BatchTransform, as_batch_transform
+from flowdata.batch_transforms import BATCH_TRANSFORMS, BatchTransform, as_batch_transform
 from flowdata.errors import ConfigError, DataError, StageError
 from flowdata.failures import OnError
+from flowdata.plan import EpochPlan, LastBatch, plan_epoch, steps
 from flowdata.sample import Array, Batch, Sample, SampleKey, Specs
 from flowdata.seeding import NO_STREAM, sample_rng
 from flowdata.sharding import ShardSpec, split_range
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from flowdata.loader import Loader
 
 ExecutorName = Literal["serial", "thread", "process"]
-LastBatch = Literal["keep", "drop", "wrap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,8 @@ class Pipeline:
         seed: Seed of order and augmentation, 0 or more.
         last_batch: What happens to an epoch's remainder: ``keep`` it as a smaller batch, ``drop`` it, or ``wrap``
             around to the epoch's first samples to fill it.
+        group_by_aspect_ratio: Put only images of one ``height // width`` into a batch, so that little is lost when they
+            get a common size. Each group of images has a remainder of its own. The source must know its images' sizes.
         outputs: Names that reach the batch; by default all arrays that the last stage leaves (a parsed record is
             no array).
         batch_transforms: Batch transforms, or callables ``(batch, rng) -> batch``, applied in this order to each
@@ -96,6 +98,7 @@ class Pipeline:
     order: Order = field(default_factory=Sequential)
     seed: int = 0
     last_batch: LastBatch = "keep"
+    group_by_aspect_ratio: bool = False
     outputs: tuple[str, ...] | None = None
     batch_transforms: Sequence[BatchTransform | Callable[[Batch, np.random.Generator], Batch]] = ()
     executor: ExecutorName = "serial"
@@ -113,6 +116,9 @@ class Pipeline:
         object.__setattr__(self, "batch_transforms", tuple(as_batch_transform(each) for each in self.batch_transforms))
         stages = tuple(each if isinstance(each, Cut) else as_stage(each) for each in self.stages)
         object.__setattr__(self, "stages", stages)
+        for each in stages:
+            if type(each) in BATCH_TRANSFORMS.values():
+                raise ConfigError(f"pipeline: {each!r} changes whole batches and belongs into batch_transforms")
         if any(isinstance(each, Cut) and isinstance(after, Cut) for each, after in pairwise([*stages, Cut()])):
             raise ConfigError("pipeline: expected stages after each cut, up to the next one or the end")
         if self.workers == "auto" and any(isinstance(each, Cut) for each in stages):
@@ -127,6 +133,11 @@ class Pipeline:
             if type(value) is not int or value < least:
                 auto = " or auto" if name == "workers" else ""
                 raise ConfigError(f"pipeline: expected {name} to be an integer >= {least}{auto}, got {value!r}")
+        if self.group_by_aspect_ratio and not hasattr(self.source, "aspect_groups"):
+            raise ConfigError(
+                f"pipeline: group_by_aspect_ratio needs a source that knows the sizes of its images, such as "
+                f"COCOSource, got {type(self.source).__name__}"
+            )
         if self.sample_deadline is not None and not self.sample_deadline > 0:
             raise ConfigError(
                 f"pipeline: expected sample_deadline in seconds > 0 or none, got {self.sample_deadline!r}"
@@ -151,11 +162,7 @@ class Pipeline:
     def _specs(self) -> Specs:
         specs = self.source.output_spec()
         for name, each in self._named_stages:
-            try:
-                specs = each.output_spec(specs)
-            except KeyError as error:
-                raise ConfigError(f"{name}: needs the value {error}, which no earlier stage produces; "
-                                  f"there is {', '.join(specs) or 'nothing'}") from None  # fmt: skip
+            specs = _output_spec(name, each, specs, ", which no earlier stage produces")
         arrays = {name: spec for name, spec in specs.items() if not spec.dtype.hasobject}
         if self.outputs is None:
             return arrays
@@ -175,17 +182,20 @@ class Pipeline:
         transforms = tuple(as_batch_transform(each) for each in self.batch_transforms)
         return tuple(zip(stage_names(transforms), transforms, strict=True))
 
-    def batch_specs(self) -> Specs:
-        """Name to spec of every value in a delivered batch, without the batch axis."""
-        specs = self.output_specs()
+    @cached_property
+    def _batch_specs(self) -> tuple[Specs, ...]:
+        """The specs before each batch transform, and after the last."""
+        found = [self._specs]
         for name, each in self._named_transforms:
-            try:
-                specs = each.output_spec(specs)
-            except KeyError as error:
-                raise ConfigError(
-                    f"{name}: needs the value {error} in the batch; there is {', '.join(specs)}"
-                ) from None
-        return specs
+            found.append(_output_spec(name, each, found[-1], " in the batch"))
+        return tuple(found)
+
+    def batch_specs(self) -> Specs:
+        """Name to spec of every value in a delivered batch, without the batch axis.
+
+        A value whose shape is not fixed is a list of arrays, unless a batch transform has made one array of them.
+        """
+        return dict(self._batch_specs[-1])
 
     def transform(self, batch: Batch) -> Batch:
         """Take one shard's part of a batch through the batch transforms.
@@ -193,15 +203,15 @@ class Pipeline:
         Raises:
             StageError: a transform raised; the message names transform and batch.
         """
-        for name, each in self._named_transforms:
+        before, after = self._batch_specs[:-1], self._batch_specs[-1]
+        for (name, each), specs in zip(self._named_transforms, before, strict=True):
             try:
-                batch = each(batch, sample_rng(self.seed, batch.epoch, batch.step, f"batch {name}"))
+                rng = sample_rng(self.seed, batch.epoch, batch.step, f"batch {name}")
+                batch = each(replace(batch, specs=specs), rng)
             except Exception as error:
-                kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
-                wrapped = StageError(f"batch transform {name}, epoch {batch.epoch}, step {batch.step}: {kind}{error}")
-                wrapped.summary_only = getattr(error, "summary_only", False)
-                raise wrapped from error
-        return batch
+                where = f"batch transform {name}, epoch {batch.epoch}, step {batch.step}"
+                raise _stage_error(name, where, error) from error
+        return replace(batch, specs=after)
 
     @property
     def step_names(self) -> tuple[str, ...]:
@@ -262,11 +272,7 @@ class Pipeline:
                 draws = getattr(each, "draws", True)  # a random stream costs more than some stages
                 sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
             except Exception as error:
-                kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
-                wrapped = StageError(f"stage {name}, record {key.index} ({sample.origin}): {kind}{error}")
-                wrapped.stage = name
-                wrapped.summary_only = getattr(error, "summary_only", False)
-                raise wrapped from error
+                raise _stage_error(name, f"stage {name}, record {key.index} ({sample.origin})", error) from error
             if steps is not None:
                 after = clock()
                 steps.ns[number] += after - before
@@ -277,18 +283,21 @@ class Pipeline:
 
     def steps_per_epoch(self) -> int:
         """Global batches in an epoch: the same on every rank."""
-        whole, rest = divmod(len(self.source), self.batch_size)
-        return whole + (rest > 0 and self.last_batch != "drop")
+        groups = self._groups()
+        lengths = [len(self.source)] if groups is None else np.unique(groups, return_counts=True)[1].tolist()
+        return sum(steps(length, self.batch_size, self.last_batch) for length in lengths)
 
-    def permutation(self, epoch: int) -> Indices:
-        """Data-set indices in the order in which epoch ``epoch`` visits them."""
-        return self.order.permutation(self.seed, epoch, len(self.source))
+    def epoch_plan(self, epoch: int) -> EpochPlan:
+        """The global batches of epoch ``epoch``."""
+        permutation = self.order.permutation(self.seed, epoch, len(self.source))
+        return plan_epoch(permutation, self.batch_size, self.last_batch, self._groups())
 
-    def batch_indices(self, permutation: Indices, step: int, shard: ShardSpec) -> tuple[Indices, int]:
-        """One shard's part of global batch ``step``, and the number of samples in the global batch."""
-        batch = permutation[step * self.batch_size : (step + 1) * self.batch_size]
-        if len(batch) < self.batch_size and self.last_batch == "wrap":
-            batch = np.concatenate([batch, np.resize(permutation, self.batch_size - len(batch))])
+    def _groups(self) -> Indices | None:
+        return self.source.aspect_groups() if self.group_by_aspect_ratio else None  # type: ignore[attr-defined]
+
+    def batch_indices(self, plan: EpochPlan, step: int, shard: ShardSpec) -> tuple[Indices, int]:
+        """One shard's part of global batch ``step`` of a plan, and the number of samples in the global batch."""
+        batch = plan.batch(step)
         part = split_range(len(batch), shard.count, shard.index)
         return batch[part.start : part.stop], len(batch)
 
@@ -307,6 +316,7 @@ class Pipeline:
             self.seed,
             self.batch_size,
             self.last_batch,
+            self.group_by_aspect_ratio,
             self.outputs,
             [(name, describe(each)) for name, each in self._named_transforms],
         )
@@ -321,3 +331,21 @@ class Pipeline:
         from flowdata.loader import Loader
 
         return Loader(self, shard or ShardSpec())
+
+
+def _output_spec(name: str, part: Stage | BatchTransform, specs: Specs, missing: str) -> Specs:
+    try:
+        return part.output_spec(specs)
+    except KeyError as error:
+        raise ConfigError(
+            f"{name}: needs the value {error}{missing}; there is {', '.join(specs) or 'nothing'}"
+        ) from None
+
+
+def _stage_error(name: str, where: str, error: Exception) -> StageError:
+    """What escaped from a stage or batch transform, with where it happened."""
+    kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
+    wrapped = StageError(f"{where}: {kind}{error}")
+    wrapped.stage = name
+    wrapped.summary_only = getattr(error, "summary_only", False)
+    return wrapped

@@ -28,29 +28,47 @@ from pydantic import (
     model_validator,
 )
 
-from flowdata import mixing
+from flowdata import batch_align, mixing
 from flowdata.batch_transforms import BATCH_TRANSFORMS
 from flowdata.config import Config, check, did_you_mean, load_config
 from flowdata.errors import ConfigError
 from flowdata.failures import OnError
-from flowdata.pipeline import ExecutorName, LastBatch, Pipeline
+from flowdata.pipeline import ExecutorName, Pipeline
+from flowdata.plan import LastBatch
 from flowdata.sources.base import Source
 from flowdata.sources.coco import COCOSource
 from flowdata.sources.function import as_source
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.sources.order import Order, order_from
-from flowdata.stages import STAGES, Cut, affine, augment, color, crop, decode, draw, erase, geometry, normalize
-from flowdata.user_code import build, import_module, load
-
-BUILT_IN = (
+from flowdata.stages import (
+    STAGES,
+    Cut,
     affine,
     augment,
+    boxes,
     color,
     crop,
     decode,
     draw,
     erase,
     geometry,
+    masks,
+    normalize,
+)
+from flowdata.user_code import build, import_module, load
+
+BUILT_IN = (
+    affine,
+    augment,
+    batch_align,
+    boxes,
+    color,
+    crop,
+    decode,
+    draw,
+    erase,
+    geometry,
+    masks,
     mixing,
     normalize,
 )  # importing them is what registers what they hold
@@ -124,6 +142,7 @@ class PipelineSection(_Section):
     order: Annotated[Any, BeforeValidator(_order)] = "sequential"
     seed: NonNegativeInt = 0
     last_batch: LastBatch = "keep"
+    group_by_aspect_ratio: bool = False
     outputs: tuple[str, ...] | None = None
     executor: ExecutorName = "serial"
     workers: PositiveInt | Literal["auto"] = 1
@@ -198,6 +217,7 @@ def pipeline_from(config: Config | Mapping[str, Any], *, allow_imports: bool = F
             order=order,
             seed=section.seed,
             last_batch=section.last_batch,
+            group_by_aspect_ratio=section.group_by_aspect_ratio,
             outputs=section.outputs,
             executor=section.executor,
             workers=section.workers,
@@ -247,7 +267,7 @@ def _parts(
         try:
             name, arguments = _name_and_arguments(item, what)
             if ":" not in name and name not in known:
-                raise ConfigError(f"unknown {what} {name!r}{did_you_mean(name, known)}")
+                raise ConfigError(f"unknown {what} {name!r}{_hint(name, known)}")
             target = load(name, allow_imports) if ":" in name else known[name]
         except ConfigError as error:
             problems.append(config.message(str(error), key, index))
@@ -256,6 +276,13 @@ def _parts(
         place = Config(arguments, config.file, config.marks, config.path + keys)
         parts.append(build(target, name, place, problems))
     return parts
+
+
+def _hint(name: str, known: Mapping[str, type[Any]]) -> str:
+    for key, elsewhere in (("stages", STAGES), ("batch_transforms", BATCH_TRANSFORMS)):
+        if name in elsewhere:  # and not in what is known here
+            return f"; it belongs under {key}"
+    return did_you_mean(name, known)
 
 
 def _name_and_arguments(item: Any, what: str) -> tuple[str, Any]:

@@ -116,6 +116,7 @@ class Batch(Mapping[str, Any]):
         global_size: Samples in the global batch, over all shards, as planned.
         bad: What was left out or replaced; ``indices`` has no row for what was left out, and the planned index for
             what was replaced.
+        specs: What one sample's value is by each name, as far as the pipeline says: also where there is no sample.
     """
 
     arrays: dict[str, Any]
@@ -124,6 +125,7 @@ class Batch(Mapping[str, Any]):
     step: int
     global_size: int
     bad: tuple[BadSample, ...] = ()
+    specs: Specs = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         return self.arrays[name]

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 class PlanCursor:
-    """Walks the batches of a pipeline in order, epoch after epoch, keeping one epoch's permutation."""
+    """Walks the batches of a pipeline in order, epoch after epoch, keeping the plan of one epoch."""
 
     def __init__(self, pipeline: Pipeline, shard: ShardSpec) -> None:
         self._pipeline, self._shard = pipeline, shard
         self._steps = pipeline.steps_per_epoch()
         self.position = Position()
-        self._permutation_epoch = -1
+        self._planned_epoch = -1
 
     def next(self) -> tuple[Position, NDArray[np.int64], int]:
         """Position, this shard's indices and the global size of the next batch."""
         position = self.position
-        if position.epoch != self._permutation_epoch:
-            self._permutation = self._pipeline.permutation(position.epoch)
-            self._permutation_epoch = position.epoch
-        indices, global_size = self._pipeline.batch_indices(self._permutation, position.step, self._shard)
+        if position.epoch != self._planned_epoch:
+            self._plan = self._pipeline.epoch_plan(position.epoch)
+            self._planned_epoch = position.epoch
+        indices, global_size = self._pipeline.batch_indices(self._plan, position.step, self._shard)
         at_end = position.step + 1 == self._steps
         self.position = Position(position.epoch + 1, 0) if at_end else Position(position.epoch, position.step + 1)
         return position, indices.copy(), global_size  # the consumer may change its copy

@@ -43,7 +43,7 @@ def frame_offsets(path: Path) -> Offsets:
     with path.open("rb", buffering=0) as file:
         status = os.fstat(file.fileno())
         stamp = (_FORMAT, status.st_size, status.st_mtime_ns)
-        places = _cache_paths(path)
+        places = cache_paths(path, ".npy")
         for place in places:
             if (offsets := _load(place, stamp)) is not None:
                 return offsets
@@ -131,10 +131,11 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
-def _cache_paths(path: Path) -> list[Path]:
+def cache_paths(path: Path, suffix: str) -> list[Path]:
+    """Where an index of a file is kept: beside it, else below the user's cache directory."""
     folder = path.parent.resolve()
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    return [folder / INDEX_DIRECTORY / f"{path.name}.npy", cache_directory() / digest / f"{path.name}.npy"]
+    return [root / f"{path.name}{suffix}" for root in (folder / INDEX_DIRECTORY, cache_directory() / digest)]
 
 
 def _load(place: Path, stamp: tuple[int, int, int]) -> Offsets | None:

@@ -118,6 +118,7 @@ class Batches:
         keys: The samples.
         size: Samples in a batch.
         groups: Group of each sample by its index, or None.
+        waiting: Batches that have begun, from the oldest to the newest.
 
     Reference:
         ``oneflow/user/data/group_batch_dataset.h``.
@@ -126,27 +127,28 @@ class Batches:
     keys: Iterator[SampleKey]
     size: int
     groups: NDArray[np.int64] | None = None
-    _waiting: list[list[SampleKey]] = field(default_factory=list)  # from the oldest to the newest
+    waiting: list[list[SampleKey]] = field(default_factory=list)
 
     def take(self) -> list[SampleKey]:
         """The next batch."""
-        if self.groups is None:
-            return [next(self.keys) for _ in range(self.size)]
-        batch = self._waiting.pop(0) if self._waiting else [next(self.keys)]
-        group = self.groups[batch[0].index]
+        batch = self.waiting.pop(0) if self.waiting else [next(self.keys)]
         while len(batch) < self.size:
             key = next(self.keys)
-            if self.groups[key.index] == group:
+            if self.groups is None or self.groups[key.index] == self.groups[batch[0].index]:
                 batch.append(key)
             else:
                 self._put_aside(key, self.groups)
         return batch
 
+    def give_back(self, batch: list[SampleKey]) -> None:
+        """Make a batch that was taken the next one again."""
+        self.waiting.insert(0, batch)
+
     def _put_aside(self, key: SampleKey, groups: NDArray[np.int64]) -> None:
-        for waiting in reversed(self._waiting):
+        for waiting in reversed(self.waiting):
             if groups[waiting[0].index] == groups[key.index]:
                 if len(waiting) < self.size:
                     waiting.append(key)
                     return
                 break
-        self._waiting.append([key])
+        self.waiting.append([key])

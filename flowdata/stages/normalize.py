@@ -1,10 +1,10 @@
-"""Crop, mirror and normalize: the last step from a uint8 image to what a network takes."""
+"""Normalize, also with crop and mirror: the last step from an image to what a network takes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import cv2
 import numpy as np
@@ -62,13 +62,8 @@ class CropMirrorNormalize:
             raise ConfigError(f"{name}: expected crop as (height, width) >= 1, got {self.crop}")
         if len(self.crop_position) != 2 or not all(0 <= each <= 1 for each in self.crop_position):
             raise ConfigError(f"{name}: expected crop_position as two numbers from 0 to 1, got {self.crop_position}")
-        for argument, values in (("mean", _values(self.mean)), ("std", _values(self.std))):
-            if not values or not all(map(math.isfinite, values)):
-                raise ConfigError(f"{name}: expected {argument} as one or more finite numbers, got {values}")
-        if 0 in _values(self.std):
-            raise ConfigError(f"{name}: expected std without 0, got {self.std}")
-        if self.layout not in get_args(OutputLayout):
-            raise ConfigError(f"{name}: expected layout to be NCHW or NHWC, got {self.layout!r}")
+        _check_values(name, self.mean, self.std)
+        _check_layout(name, self.layout)
 
     def output_spec(self, specs: Specs) -> Specs:
         name, image = "crop_mirror_normalize", specs[self.image]
@@ -77,9 +72,7 @@ class CropMirrorNormalize:
         if self.mirror in specs and specs[self.mirror].shape != ():
             raise ConfigError(f"{name}: expected mirror: {self.mirror!r} to be a scalar, got {specs[self.mirror]}")
         *extents, channels = image.shape
-        for argument, values in (("mean", _values(self.mean)), ("std", _values(self.std))):
-            if len(values) not in (1, channels):
-                raise ConfigError(f"{name}: expected {argument} of 1 or {channels} values, got {len(values)}")
+        _check_counts(name, channels, self.mean, self.std)
         if self.crop is None and None in extents:
             raise ConfigError(
                 f"{name}: crop is needed because {self.image!r} differs in size from sample to sample; or resize it"
@@ -134,6 +127,86 @@ class CropMirrorNormalize:
         means, stds = (np.broadcast_to(_values(each), channels).tolist() for each in (self.mean, self.std))
         for plane, target, mean, std in zip(cv2.split(window), planes, means, stds, strict=True):
             cv2.addWeighted(plane, 1 / std, plane, 0, -mean / std, dst=target, dtype=cv2.CV_32F)
+
+
+@stage("image_normalize")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageNormalize:
+    """Compute ``(pixel - mean) / std`` of an image of any size.
+
+    Args:
+        mean: One value for all channels or one per channel, in pixel units 0..255, in the order of the channels.
+        std: The same for the divisor; not 0.
+        layout: ``NCHW`` for (channels, height, width) per sample, ``NHWC`` for (height, width, channels).
+        image: Name of the image, which the result replaces.
+
+    Shape:
+        Input uint8, float32 or float64 (height, width, channels); output float32, or float64 for such an input,
+        (channels, height, width) or, for NHWC, as the input.
+
+    Raises:
+        ConfigError: an argument is out of range, or does not fit the image.
+
+    Reference:
+        ``oneflow.nn.image.normalize``, which takes no uint8 and knows no other layout than NHWC.
+    """
+
+    draws: ClassVar[bool] = False
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+    layout: OutputLayout = "NCHW"
+    image: str = "image"
+
+    def __post_init__(self) -> None:
+        _check_values("image_normalize", self.mean, self.std)
+        _check_layout("image_normalize", self.layout)
+
+    def output_spec(self, specs: Specs) -> Specs:
+        image = specs[self.image]
+        if image.layout != "HWC" or image.dtype not in (np.uint8, np.float32, np.float64) or image.shape[-1] is None:
+            raise ConfigError(f"image_normalize: expected image: {self.image!r} to be uint8, float32 or float64 HWC, "
+                              f"got {image}")  # fmt: skip
+        *extents, channels = image.shape
+        _check_counts("image_normalize", channels, self.mean, self.std)
+        shape, layout = ((channels, *extents), "CHW") if self.layout == "NCHW" else (image.shape, "HWC")
+        return specs | {self.image: ArraySpec(shape, _result_dtype(image.dtype), layout)}
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        image = sample[self.image]
+        dtype = _result_dtype(image.dtype)
+        means, stds = (np.asarray(_values(each), dtype) for each in (self.mean, self.std))
+        if self.layout == "NCHW":
+            image, means, stds = image.transpose(2, 0, 1), means.reshape(-1, 1, 1), stds.reshape(-1, 1, 1)
+        result = sample.destination(self.image, image.shape, dtype)
+        np.subtract(image, means, out=result)
+        if (stds != 1).any():
+            result /= stds
+        return sample.replace(**{self.image: result})
+
+
+def _result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+def _check_values(name: str, mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> None:
+    for argument, values in (("mean", _values(mean)), ("std", _values(std))):
+        if not values or not all(map(math.isfinite, values)):
+            raise ConfigError(f"{name}: expected {argument} as one or more finite numbers, got {values}")
+    if 0 in _values(std):
+        raise ConfigError(f"{name}: expected std without 0, got {std}")
+
+
+def _check_layout(name: str, layout: str) -> None:
+    if layout not in get_args(OutputLayout):
+        raise ConfigError(f"{name}: expected layout to be NCHW or NHWC, got {layout!r}")
+
+
+def _check_counts(
+    name: str, channels: int | None, mean: float | tuple[float, ...], std: float | tuple[float, ...]
+) -> None:
+    for argument, values in (("mean", _values(mean)), ("std", _values(std))):
+        if len(values) not in (1, channels):
+            raise ConfigError(f"{name}: expected {argument} of 1 or {channels} values, got {len(values)}")
 
 
 def _values(value: float | tuple[float, ...]) -> tuple[float, ...]:

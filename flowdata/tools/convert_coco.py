@@ -10,7 +10,7 @@ import numpy as np
 
 from flowdata.errors import ConfigError, DataError, RecordError
 from flowdata.records.wire import Feature, Kind
-from flowdata.sources.coco import CocoIndex, build_index, load_annotations
+from flowdata.sources.coco_index import CocoIndex, build_index, load_annotations
 from flowdata.tools.pictures import ROWS, ImageOptions, prepare_picture
 from flowdata.tools.writing import (
     Conversion,

@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowdata import codec
 from flowdata.dataset import FILE_NAME, DatasetInfo, dataset_of, part_name
 from flowdata.errors import ConfigError, RecordError
 from flowdata.records import digests
 from flowdata.records.frames import HEADER_BYTES, Offsets, frame_offsets
 from flowdata.records.wire import Feature, Record, decode
+from flowdata.tools import inspect_coco
+from flowdata.tools.sheet import Picture, SheetPlan, spread, write_sheet
 
 LABEL = "class/label"
+IMAGE = "encoded"
+CELL = 160  # pixels of a picture on a sheet
 SHOWN_CLASSES = 20
 SHOWN_TEXT = 48
 
@@ -32,30 +37,54 @@ class Part:
         return len(self.offsets) - 1
 
 
-def inspect(path: Path, *, records: int = 3) -> None:
-    """Print parts, features of the first records and how many records each class has.
+def inspect(path: Path, *, records: int = 3, sheet: SheetPlan | None = None) -> None:
+    """Print what there is: parts, features of the first records and how many records each class has.
 
     Args:
-        path: Directory with a ``dataset.json``, directory of part files, or one part file.
+        path: Directory with a ``dataset.json``, directory of part files, or one part file; or a COCO annotation file,
+            or a directory with an ``annotations.json``.
         records: Records to show of each split.
+        sheet: Contact sheet to draw.
 
     Raises:
         ConfigError: there is nothing of the kind at ``path``, or a part that ``dataset.json`` counts is missing.
         RecordError: a file is damaged.
     """
-    info, groups = find_parts(path)
+    if annotations := _annotation_file(path):
+        inspect_coco.inspect_coco(annotations, records=records, sheet=sheet)
+        return
+    if sheet is not None and sheet.images is not None:
+        raise ConfigError(f"{path}: --images is for COCO annotation files; these are OFRecords, with images inside")
+    info, groups = find_parts(path, others=f"a COCO annotation file, a directory with {inspect_coco.FILE_NAME}, ")
     if missing := [str(part) for parts in groups.values() for part in parts if not part.is_file()]:
         raise ConfigError(f"{path}: {FILE_NAME} names part files that are missing: {', '.join(missing)}")
+    pictures: list[Picture] = []
     for name, paths in groups.items():
         print(f"{name}:" if name else f"{path}:")
-        _inspect_group([Part(each, frame_offsets(each)) for each in paths], info, records)
+        parts = [Part(each, frame_offsets(each)) for each in paths]
+        shown = spread(sum(part.records for part in parts), max(1, sheet.pictures // len(groups))) if sheet else []
+        pictures += _inspect_group(parts, info, records, name, shown)
+    if sheet is not None:
+        if not pictures:
+            raise RecordError(f"{path}: no record has a feature {IMAGE!r}, so there is nothing to draw")
+        write_sheet(sheet.path, f"{path}: {len(pictures)} records", pictures, CELL)
+        print(f"{sheet.path}: {len(pictures)} pictures")
 
 
-def find_parts(path: Path) -> tuple[DatasetInfo | None, dict[str, list[Path]]]:
+def _annotation_file(path: Path) -> Path | None:
+    """The COCO annotation file that is meant, if any."""
+    if path.is_file():
+        return path if path.suffix == ".json" and path.name != FILE_NAME else None
+    inside = path / inspect_coco.FILE_NAME
+    return inside if inside.is_file() and not (path / FILE_NAME).exists() else None
+
+
+def find_parts(path: Path, *, others: str = "") -> tuple[DatasetInfo | None, dict[str, list[Path]]]:
     """The data set's description if there is one, and the part files by split; they may be missing.
 
     Args:
         path: Directory with a ``dataset.json``, directory of part files, or one part file.
+        others: What else the caller takes, for the message.
 
     Raises:
         ConfigError: there is nothing of the kind.
@@ -77,29 +106,49 @@ def find_parts(path: Path) -> tuple[DatasetInfo | None, dict[str, list[Path]]]:
     parts = sorted(each for each in path.glob("part-*") if each.is_file()) if path.is_dir() else []
     parts = [each for each in parts if each.suffix != digests.SUFFIX]
     if not parts:
-        raise ConfigError(f"{path}: expected a part file, or a directory with {FILE_NAME} or files part-*")
+        raise ConfigError(f"{path}: expected a part file, {others}or a directory with {FILE_NAME} or files part-*")
     described = dataset_of(path)
     return described[0] if described else None, {"": parts}
 
 
-def _inspect_group(parts: list[Part], info: DatasetInfo | None, shown: int) -> None:
+def _inspect_group(
+    parts: list[Part], info: DatasetInfo | None, shown: int, split: str, drawn: list[int]
+) -> list[Picture]:
+    """Print what a split holds; return the records to draw."""
     total, size = sum(part.records for part in parts), sum(int(part.offsets[-1]) for part in parts)
     print(f"  {total} records in {len(parts)} part files, {size / 1e6:.2f} MB")
     for part in parts:
         print(f"    {part.path.name}  {part.records} records, {int(part.offsets[-1])} bytes")
     labels: Counter[str] = Counter()
+    pictures = []
+    to_draw = set(drawn)
     for number, (origin, record) in enumerate(_records(parts)):
         if number < shown:
             print(f"  record {number} ({origin})")
             for name in sorted(record):
                 print(f"    {name}: {describe_feature(record[name])}")
-        labels[_label(record)] += 1
+        label = _label(record)
+        labels[label] += 1
+        if number in to_draw and IMAGE in record:
+            name = _class_name(label, info)
+            title = f"{f'{split} ' if split else ''}{number}: {label}{'' if name == f' ({label})' else name}"
+            pictures.append(_picture(title, record[IMAGE]))
     print(f"  {LABEL}:")
     for label, count in sorted(labels.items(), key=_by_number)[:SHOWN_CLASSES]:
         print(f"    {label}{_class_name(label, info)}: {count}")
     if len(labels) > SHOWN_CLASSES:
         print(f"    … and {len(labels) - SHOWN_CLASSES} more values, each in {min(labels.values())} to "
               f"{max(labels.values())} records")  # fmt: skip
+    return pictures
+
+
+def _picture(title: str, feature: Feature) -> Picture:
+    if feature.kind != "bytes" or len(feature) != 1:
+        return Picture(title, None, problem=f"expected one bytes value, found {describe_feature(feature)}")
+    try:
+        return Picture(title, codec.decode(bytes(feature.values[0])))
+    except RecordError as error:
+        return Picture(title, None, problem=str(error))
 
 
 def _records(parts: list[Part]) -> Iterator[tuple[str, Record]]:

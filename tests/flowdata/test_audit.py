@@ -34,6 +34,21 @@ def test_the_ranks_digests_add_up_to_the_plan(ranks, last_batch):
         assert parts[0].planned().count == {"keep": 53, "drop": 50, "wrap": 60}[last_batch]
 
 
+class Shapes(Numbers):
+    """Numbers, of which every third belongs to a group of its own."""
+
+    def aspect_groups(self):
+        return (np.arange(len(self)) % 3 == 0).astype(np.int64)
+
+
+@pytest.mark.parametrize("last_batch", ["keep", "drop", "wrap"])
+def test_groups_by_aspect_ratio_have_a_plan_too(last_batch):
+    pipeline = serial(numbers(source=Shapes(), group_by_aspect_ratio=True, last_batch=last_batch, batch_size=10))
+    parts = [audited(pipeline, 1, ShardSpec(rank, 2)) for rank in range(2)]
+    assert parts[0].digest() + parts[1].digest() == parts[0].planned()
+    assert parts[0].planned().count == {"keep": 53, "drop": 40, "wrap": 60}[last_batch]  # 18 and 35
+
+
 def test_a_run_with_a_stop_in_between_adds_up_too():
     pipeline = serial(numbers())
     first, second = audited(pipeline, 1, steps=range(3)), audited(pipeline, 1, steps=range(3, 7))

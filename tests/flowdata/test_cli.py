@@ -1,5 +1,6 @@
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 from flowdata import cli
 from flowdata.cli import main
 from flowdata.command_line import show_progress
+from flowdata.pipeline_config import load_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "launch")])}
@@ -47,6 +49,21 @@ def test_make_digits_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFi
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     assert main(["make", "digits", str(tmp_path / "d"), "--parts", "3"]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'd'}: 1437 train in 3 parts, 360 val in 2 parts\n"
+
+
+def test_the_shapes_of_the_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "pipelines.md").read_text().partition("```sh\n")[2].partition("```")[0]
+    commands = [shlex.split(line, comments=True) for line in text.splitlines()]
+    assert [command[:2] for command in commands] == [["flowdata", "make"], ["flowdata", "inspect"]]
+    for command in commands:
+        assert main(command[1:]) == 0
+    stdout = capsys.readouterr().out
+    assert stdout.startswith("data/shapes: 200 images, ")
+    assert stdout.endswith("shapes.png: 24 images\n")
+    overrides = ["executor=serial", "batch_size=2", "stages.1.resize.shorter=64", "stages.1.resize.max_size=128"]
+    with load_pipeline("pipelines/coco_train", overrides).loader() as loader:
+        assert next(iter(loader))["image"].shape[:2] == (2, 3)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from flowdata import codec
+from flowdata.batch_align import ImageBatchAlign
 from flowdata.errors import ConfigError, DataError, RecordError, StageError
 from flowdata.pipeline import Pipeline
 from flowdata.records.writer import write_parts
@@ -301,3 +302,55 @@ def test_errors_say_how_they_want_to_be_shown():
     assert (ConfigError.exit_code, ConfigError.summary_only) == (2, True)
     assert (RecordError.exit_code, RecordError.summary_only) == (1, True)
     assert (StageError.exit_code, StageError.summary_only) == (1, False)
+
+
+# ---------------------------------------------------------------- images of different sizes in one array
+
+
+PICTURES = (LABEL, OFRecordImageDecoder())
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
+def test_a_batch_transform_sees_what_a_rank_gets_of_a_batch(folder, executor, shards):
+    plain = pipeline(folder, PICTURES)
+    aligned = pipeline(folder, PICTURES, batch_transforms=[ImageBatchAlign(alignment=8)], executor=executor)
+    assert aligned.batch_specs() == plain.batch_specs() == plain.output_specs()
+    assert aligned.fingerprint() != plain.fingerprint()
+    for index in range(shards):
+        with plain.loader(ShardSpec(index, shards)) as left, aligned.loader(ShardSpec(index, shards)) as right:
+            for before, after in zip(take(left, 5), take(right, 5), strict=True):
+                np.testing.assert_array_equal(before["label"], after["label"])
+                expected = np.zeros(after["image"].shape, np.uint8)
+                for row, image in zip(expected, before["image"], strict=True):
+                    row[: image.shape[0], : image.shape[1]] = image
+                np.testing.assert_array_equal(after["image"], expected, strict=True)
+                height, width = np.max([(0, 0), *(image.shape[:2] for image in before["image"])], axis=0)
+                assert (before.specs, after.specs) == (plain.batch_specs(), aligned.batch_specs())
+                assert after["image"].shape == (before.size, -(-height // 8) * 8, -(-width // 8) * 8, 3)
+
+
+def test_a_batch_transform_that_fails_names_the_batch_which_stays_due(folder):
+    description = pipeline(
+        folder, PICTURES, batch_transforms=[ImageBatchAlign(size=(24, 60))], order=Sequential(), batch_size=1
+    )
+    with description.loader() as loader:
+        assert len(take(loader, 1)) == 1
+        for _ in range(2):
+            with pytest.raises(StageError) as caught:
+                next(iter(loader))
+            assert str(caught.value) == (
+                "batch transform image_batch_align, epoch 0, step 1: image_batch_align: expected images of at most "
+                "24 x 60 pixels with alignment 0, found 25 x 33 in record 1"
+            )
+            assert caught.value.summary_only
+        assert loader.step == 1
+
+
+def test_batch_transforms_that_do_not_fit(folder):
+    with pytest.raises(ConfigError, match="image_batch_align: needs the value 'picture' in the batch; there is"):
+        pipeline(folder, PICTURES, batch_transforms=[ImageBatchAlign(image="picture")]).loader()
+    with pytest.raises(ConfigError, match=r"CoinFlip.* changes single samples and belongs into stages"):
+        pipeline(folder, PICTURES, batch_transforms=[CoinFlip()])
+    with pytest.raises(ConfigError, match=r"ImageBatchAlign.* changes whole batches and belongs into batch_transforms"):
+        pipeline(folder, (*PICTURES, ImageBatchAlign()))

@@ -13,7 +13,8 @@ from flowdata.errors import ConfigError, RecordError
 from flowdata.pipeline import Pipeline
 from flowdata.pipeline_config import load_pipeline, pipeline_from
 from flowdata.sample import SampleKey
-from flowdata.sources.coco import COCOSource, build_index
+from flowdata.sources.coco import COCOSource
+from flowdata.sources.coco_index import build_index
 from flowdata.sources.order import Shuffled
 from flowdata.stages.decode import ImageDecoder
 from tests.helpers.coco import random_tree, write_coco

@@ -1,11 +1,11 @@
-"""Resizing against plain arithmetic: sizes, centres, and where the result is written."""
+"""Resizing and mirroring against plain arithmetic: sizes, centres, and where the result is written."""
 
 import numpy as np
 import pytest
 
 from flowdata.errors import ConfigError, RecordError
 from flowdata.sample import ArraySpec
-from flowdata.stages.geometry import Resize, keep_aspect_size
+from flowdata.stages.geometry import ImageFlip, Resize, keep_aspect_size
 from tests.helpers.records import picture, sample_of
 
 RNG = np.random.default_rng(0)
@@ -144,3 +144,43 @@ def test_arguments_are_checked(arguments, message):
 def test_an_image_without_pixels_is_an_error():
     with pytest.raises(RecordError, match=r"resize: expected 'image' to have pixels, got shape \(0, 4, 3\)"):
         resize(np.zeros((0, 4, 3), np.uint8), size=(2, 2))
+
+
+def test_scale_and_new_size_are_of_width_and_height():
+    found = Resize(shorter=8, scale="s", new_size="n")(sample_of(image=np.zeros((10, 31, 3), np.uint8)), RNG)
+    np.testing.assert_array_equal(found["s"], np.array([25 / 31, 0.8], np.float32), strict=True)
+    np.testing.assert_array_equal(found["n"], np.array([25, 8], np.int32), strict=True)
+    specs = Resize(size=(3, 4), scale="s", new_size="n").output_spec({"image": RAGGED})
+    assert (specs["s"].shape, specs["s"].dtype, specs["n"].shape, specs["n"].dtype) == ((2,), "f4", (2,), "i4")
+    assert set(Resize(size=(3, 4)).output_spec({"image": RAGGED})) == {"image"}
+
+
+# ---------------------------------------------------------------- image_flip
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(("code", "y", "x"), [(0, 1, 1), (1, 1, -1), (2, -1, 1), (3, -1, -1)])
+def test_flips(code, y, x, dtype, channels):
+    image = picture(6, 9, channels=channels).astype(dtype)
+    before = image.copy()
+    row = np.zeros_like(image)
+    sample = sample_of(image=image, mirror=np.int8(code))
+    sample.rows = {"image": row}
+    found = ImageFlip()(sample, RNG)["image"]
+    np.testing.assert_array_equal(found, before[::y, ::x], strict=True)
+    np.testing.assert_array_equal(image, before)
+    assert (found is row) == (code != 0)
+
+
+def test_what_cannot_be_flipped():
+    for code in (4, -1):
+        with pytest.raises(RecordError, match=rf"image_flip: expected 'mirror' as 0 .* or 3 \(both\), found {code}"):
+            ImageFlip()(sample_of(image=picture(3, 3), mirror=np.int8(code)), RNG)
+    specs = {"image": RAGGED, "mirror": ArraySpec((), np.dtype(np.int8))}
+    assert ImageFlip().output_spec(specs) == specs
+    for wrong in (ArraySpec((), np.dtype(np.float32)), ArraySpec((1,), np.dtype(np.int8))):
+        with pytest.raises(ConfigError, match="image_flip: expected flip: 'mirror' to be an integer scalar"):
+            ImageFlip().output_spec(specs | {"mirror": wrong})
+    with pytest.raises(ConfigError, match="image_flip: expected image: 'image' to be uint8 or float32 HWC"):
+        ImageFlip().output_spec(specs | {"image": ArraySpec((3, None, None), np.dtype(np.float32), "CHW")})

@@ -1,11 +1,11 @@
-"""CropMirrorNormalize against the formula written out in float32 and float64."""
+"""CropMirrorNormalize and ImageNormalize against the formula written out in float32 and float64."""
 
 import numpy as np
 import pytest
 
 from flowdata.errors import ConfigError, RecordError
 from flowdata.sample import ArraySpec
-from flowdata.stages.normalize import CropMirrorNormalize
+from flowdata.stages.normalize import CropMirrorNormalize, ImageNormalize
 from tests.helpers.records import picture, sample_of
 
 RNG = np.random.default_rng(0)
@@ -154,3 +154,47 @@ def test_arguments_are_checked(arguments, message):
 def test_an_image_smaller_than_the_crop_is_an_error():
     with pytest.raises(RecordError, match=r"crop \(8, 8\) is larger than the image of \(7, 20\) pixels"):
         CropMirrorNormalize(crop=(8, 8), **IMAGENET)(sample_of(image=picture(7, 20)), RNG)
+
+
+# ---------------------------------------------------------------- image_normalize
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("std", [(1.0, 1.0, 1.0), (58.393, 57.12, 57.375), 2.5])
+@pytest.mark.parametrize("mean", [(102.9801, 115.9465, 122.7717), 7.0])
+def test_whole_images_of_any_size(mean, std, layout, dtype):
+    image = picture(7, 11).astype(dtype)
+    before = image.copy()
+    stage = ImageNormalize(mean=mean, std=std, layout=layout)
+    found = stage(sample_of(image=image), RNG)["image"]
+    kind = np.float64 if dtype == np.float64 else np.float32
+    expected = np.stack([
+        (before[:, :, channel].astype(kind) - kind(np.broadcast_to(mean, 3)[channel]))
+        / kind(np.broadcast_to(std, 3)[channel]) for channel in range(3)
+    ], axis=0 if layout == "NCHW" else 2)  # fmt: skip
+    np.testing.assert_array_equal(found, expected, strict=True)
+    np.testing.assert_array_equal(image, before)
+    spec = stage.output_spec({"image": ArraySpec((None, None, 3), np.dtype(dtype), "HWC")})["image"]
+    assert spec == ArraySpec((3, None, None) if layout == "NCHW" else (None, None, 3), np.dtype(kind), layout[1:])
+
+
+def test_normalized_images_of_one_size_go_into_the_batch():
+    row = np.empty((3, 4, 5), np.float32)
+    sample = sample_of(image=picture(4, 5))
+    sample.rows = {"image": row}
+    assert ImageNormalize(mean=1, std=2)(sample, RNG)["image"] is row
+
+
+def test_what_cannot_be_normalized():
+    image = {"image": ArraySpec((None, None, 3), np.dtype(np.uint8), "HWC")}
+    with pytest.raises(ConfigError, match="image_normalize: expected std without 0"):
+        ImageNormalize(mean=1, std=(1, 0, 1))
+    with pytest.raises(ConfigError, match="image_normalize: expected mean as one or more finite numbers"):
+        ImageNormalize(mean=(), std=1)
+    with pytest.raises(ConfigError, match="image_normalize: expected layout"):
+        ImageNormalize(mean=1, std=1, layout="CHW")
+    with pytest.raises(ConfigError, match="image_normalize: expected mean of 1 or 3 values, got 2"):
+        ImageNormalize(mean=(1, 2), std=1).output_spec(image)
+    with pytest.raises(ConfigError, match="image_normalize: expected image: 'image' to be uint8, float32 or float64"):
+        ImageNormalize(mean=1, std=1).output_spec({"image": ArraySpec((None, None, 3), np.dtype(np.int32), "HWC")})

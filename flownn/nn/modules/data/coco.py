@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,20 +102,63 @@ class COCOReader(Module):
         if random_seed is None:
             random_seed = new_seed() if shard.count == 1 else _SEED_OF_RANKS
         self._source = COCOSource(annotation_file, image_dir, remove_images_without_annotations)
-        keys = SampledKeys(len(self._source), shard, shuffle, int(random_seed), stride_partition)
-        self._batches = Batches(keys, self.batch_size, self._source.aspect_groups() if group_by_aspect_ratio else None)
-        self._due: list[SampleKey] = []
+        self._keys = SampledKeys(len(self._source), shard, shuffle, int(random_seed), stride_partition)
+        groups = self._source.aspect_groups() if group_by_aspect_ratio else None
+        self._batches = Batches(self._keys, self.batch_size, groups)
 
     @property
     def dataset_size(self) -> int:
         """Images that count, of all ranks."""
         return len(self._source)
 
+    def reader_state(self) -> dict[str, Any]:
+        """Where this rank's reader is, as a JSON-able dictionary; ``state_dict`` has no room for it.
+
+        It holds the seed, how many images were taken from the order, and epoch and number of those that wait for a
+        batch of their aspect ratio.
+        """
+        waiting = [[(key.epoch, key.index) for key in batch] for batch in self._batches.waiting]
+        return self._settings() | {"seed": self._keys.seed, "taken": self._keys.taken, "waiting": waiting}
+
+    def load_reader_state(self, state: dict[str, Any]) -> None:
+        """Go on where `reader_state` was called, with its seed.
+
+        Raises:
+            ValueError: the state is of a reader of other data, or with other arguments or another rank.
+        """
+        for name, value in self._settings().items():
+            if state.get(name) != value:
+                raise ValueError(
+                    f"COCOReader: expected the state of a reader with {name} {value!r}, got {state.get(name)!r}"
+                )
+        self._keys = replace(self._keys, seed=state["seed"], taken=state["taken"], _epoch=-1)
+        self._batches = replace(
+            self._batches,
+            keys=self._keys,
+            waiting=[[SampleKey(*numbers) for numbers in batch] for batch in state["waiting"]],
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        """What decides, besides seed and position, which image comes next."""
+        keys = self._keys
+        return {
+            "version": 1,
+            "data": self._source.fingerprint(),
+            "batch_size": self.batch_size,
+            "rank": [keys.shard.index, keys.shard.count],
+            "shuffle": keys.shuffle,
+            "stride_partition": keys.stride,
+            "group_by_aspect_ratio": self._batches.groups is not None,
+        }
+
     def forward(self) -> tuple[Tensor, ...]:
         """Read the next batch; after an error, the same batch again."""
-        self._due = self._due or self._batches.take()
-        samples = [self._source.read(key) for key in self._due]
-        self._due = []
+        keys = self._batches.take()
+        try:
+            samples = [self._source.read(key) for key in keys]
+        except BaseException:
+            self._batches.give_back(keys)
+            raise
         outputs = []
         for name, spec in self._source.output_spec().items():
             if spec.fixed:

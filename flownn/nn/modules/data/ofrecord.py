@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowdata.errors import RecordError
-from flowdata.sample import SampleKey
 from flowdata.sharding import ShardSpec
 from flowdata.sources.endless import Batches, PartKeys
 from flowdata.sources.ofrecord import RECORD_SPEC, OFRecordSource
@@ -121,7 +120,6 @@ class OFRecordReader(Module):
                 f"{mine[0]} to {mine[-1]}"
             )
         self._batches = Batches(self._keys, self.batch_size)
-        self._due: list[SampleKey] = []
         weakref.finalize(self, self._source.close)
 
     @property
@@ -136,10 +134,12 @@ class OFRecordReader(Module):
 
     def forward(self) -> Tensor:
         """Read the next batch; after an error, the same batch again."""
-        self._due = self._due or self._batches.take()
-        records = host_tensor(dtypes.record, [self._source.read(key) for key in self._due], "record")
-        self._due = []
-        return records
+        keys = self._batches.take()
+        try:
+            return host_tensor(dtypes.record, [self._source.read(key) for key in keys], "record")
+        except BaseException:
+            self._batches.give_back(keys)
+            raise
 
 
 class _Decoder(Module):

@@ -166,7 +166,7 @@ class ImageResize(Module):
         specs = {"image": ArraySpec((None, None, self.channels), kind, "HWC")}
         images = run_stage("ImageResize", self._stage, specs, samples, "image")
         old = np.array([each["image"].shape[1::-1] for each in samples])
-        new = np.array([self._stage.new_size(*each["image"].shape[:2])[::-1] for each in samples])
+        new = np.array([self._stage.result_size(*each["image"].shape[:2])[::-1] for each in samples])
         scale: Tensor = wrap((new / old).astype(np.float32))
         if isinstance(images, HostTensor):
             return images, scale, wrap(new.astype(np.int32))

@@ -1,6 +1,7 @@
 """The COCO reader as a module: order, sharing, groups and contents."""
 
 import copy
+import json
 import random
 from itertools import islice
 
@@ -152,3 +153,63 @@ def test_arguments_are_checked(paths):
     for given in ({"placement": flow.placement("cpu", [0])}, {"sbp": flow.sbp.split(0)}):
         with pytest.raises(NotImplementedError, match=r"COCOReader: .* asks for global tensors"):
             reader(paths, **given)
+
+
+# ---------------------------------------------------------------- states
+
+
+@pytest.mark.parametrize("group", [True, False])
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("taken", [0, 1, 5, 13])
+def test_a_new_reader_goes_on_where_the_old_one_stopped(paths, taken, rank, group):
+    arguments = {"shard": ShardSpec(rank, 2), "group_by_aspect_ratio": group, "batch_size": 3}
+    expected = ids(reader(paths, random_seed=11, **arguments), 20)
+    old = reader(paths, random_seed=11, **arguments)
+    assert ids(old, taken) == expected[:taken]
+    state = json.dumps(old.reader_state())
+    new = reader(paths, random_seed=12, **arguments)
+    ids(new, 2)
+    new.load_reader_state(json.loads(state))
+    assert ids(new, 20 - taken) == expected[taken:]
+    assert json.dumps(old.reader_state()) == state
+
+
+def test_a_state_names_the_images_that_wait(paths):
+    read = reader(paths, random_seed=1)
+    waited = set()
+    for _ in range(10):
+        read()
+        state = read.reader_state()
+        waited.add(sum(map(len, state["waiting"])))
+        groups = read._source.aspect_groups()
+        assert all(len({groups[index] for _, index in batch}) == 1 for batch in state["waiting"])
+    assert max(waited) > 0
+
+
+def test_a_batch_that_could_not_be_read_is_in_the_state(tmp_path):
+    file, folder = write_coco(tmp_path, random_tree(random.Random(6)))
+    expected = ids(reader((file, folder), random_seed=3), 4)
+    read = reader((file, folder), random_seed=3)
+    ids(read, 1)
+    name = read._source.index.files[read._source.index.image_ids.tolist().index(expected[1][0])]
+    (folder / name).rename(folder / "elsewhere")
+    for _ in range(2):
+        with pytest.raises(RecordError, match="cannot be read"):
+            read()
+    state = read.reader_state()
+    (folder / "elsewhere").rename(folder / name)
+    new = reader((file, folder))
+    new.load_reader_state(state)
+    assert ids(new, 3) == ids(read, 3) == expected[1:]
+
+
+@pytest.mark.parametrize(("arguments", "name"), [
+    ({"batch_size": 2}, "batch_size 2, got 4"), ({"shuffle": False}, "shuffle False, got True"),
+    ({"group_by_aspect_ratio": False}, "group_by_aspect_ratio False, got True"),
+    ({"shard": ShardSpec(1, 2)}, r"rank \[1, 2\], got \[0, 1\]"), ({"stride_partition": False}, "stride_partition"),
+    ({"remove_images_without_annotations": False}, "data '"),
+])  # fmt: skip
+def test_a_state_of_another_reader_is_refused(paths, arguments, name):
+    state = reader(paths, random_seed=1).reader_state()
+    with pytest.raises(ValueError, match=f"COCOReader: expected the state of a reader with {name}"):
+        reader(paths, random_seed=1, **arguments).load_reader_state(state)
