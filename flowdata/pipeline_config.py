@@ -179,7 +179,7 @@ def pipeline_from(config: Config | Mapping[str, Any]) -> Pipeline:
 class CutSection(_Section):
     """Arguments of :class:`flowdata.stages.Cut`."""
 
-    workers: PositiveInt = 1
+    workers: PositiveInt | Literal["auto"] = 1
 
 
 def _stages(config: Config, problems: list[str]) -> list[Stage | Cut]:

@@ -117,17 +117,13 @@ class SlotMemory:
         self._bytes: Array = np.frombuffer(mapping, np.uint8)
         self._words = memoryview(mapping).cast("q")
 
-    @property
-    def _limit_word(self) -> int:
-        return self.layout.workers * (_LINE // _WORD) + CONSUMER_WORDS
+    def leaves(self, worker: int) -> bool:
+        """Whether ``worker`` is one too many."""
+        return self._words[worker * (_LINE // _WORD) + 3] != 0
 
-    def limit(self) -> int:
-        """How many workers there are to be; those with higher numbers leave."""
-        return self._words[self._limit_word]
-
-    def set_limit(self, workers: int) -> None:
-        """Say how many workers there are to be."""
-        self._words[self._limit_word] = workers
+    def set_leaves(self, worker: int, leaves: bool) -> None:
+        """Tell ``worker`` whether it is one too many."""
+        self._words[worker * (_LINE // _WORD) + 3] = leaves
 
     @property
     def consumer_words(self) -> memoryview:
