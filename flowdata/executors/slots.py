@@ -25,9 +25,9 @@ class SlotLayout:
     """Where everything lies in the shared mapping: plain arithmetic, equal in every process.
 
     The mapping starts with one line per worker (what it works on), the words in which consumer and workers count
-    (see `flowdata.executors.stats`), and then come the slots, each with a batch's epoch,
-    the index of each row, the ticket of the task that each row's chunk waits for, and then its arrays, whose rows are
-    packed, so that a batch is contiguous.
+    (see `flowdata.executors.stats`) and the tickets of the chunks in drawers. Then come the slots, each with a batch's
+    epoch, the index of each row, the ticket of the task that each row's chunk waits for, and then its arrays, whose
+    rows are packed, so that a batch is contiguous.
 
     Args:
         slots: Number of slots.
