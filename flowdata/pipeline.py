@@ -42,11 +42,11 @@ class Group:
 
     Args:
         steps: Their positions in :attr:`Pipeline.step_names`.
-        workers: Number of workers.
+        workers: Number of workers, see :class:`Pipeline`.
     """
 
     steps: range
-    workers: int
+    workers: int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,6 @@ class Pipeline:
                 raise ConfigError(f"pipeline: {each!r} changes whole batches and belongs into batch_transforms")
         if any(isinstance(each, Cut) and isinstance(after, Cut) for each, after in pairwise([*stages, Cut()])):
             raise ConfigError("pipeline: expected stages after each cut, up to the next one or the end")
-        if self.workers == "auto" and any(isinstance(each, Cut) for each in stages):
-            raise ConfigError("pipeline: expected workers to be a number where stages are cut into groups, got auto")
         for name, least in {
             "batch_size": 1, "seed": 0, "workers": 1, "prefetch_batches": 1, "samples_per_message": 1,
             "max_worker_restarts": 0,
@@ -221,7 +219,7 @@ class Pipeline:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The steps by who does them in the ``process`` executor; one group unless stages are cut."""
-        starts, workers = [0], [1 if self.workers == "auto" else self.workers]
+        starts, workers = [0], [self.workers]
         step = 1
         for each in self.stages:
             if isinstance(each, Cut):

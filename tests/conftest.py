@@ -2,11 +2,17 @@
 
 import random
 import secrets
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 
 Campaign = Callable[[int, int], Iterator[random.Random]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Programs that tests start answer Ctrl-C, also where a shell started the tests in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

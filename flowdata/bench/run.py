@@ -86,7 +86,7 @@ class _Bench:
     def __init__(self, pipeline: Pipeline, options: Options, folder: Path, say: Callable[[str], None]) -> None:
         self._pipeline, self._options, self._folder, self._say = pipeline, options, folder, say
         self._timing = replace(options.timing, warmup_batches=pipeline.prefetch_batches + 2)
-        self._count = most_workers(pipeline)
+        self._count = sum(most_workers(pipeline))
         self._uncut = replace(pipeline, stages=[each for each in pipeline.stages if not isinstance(each, Cut)])
         self._sides = 0
         self._files: list[str] = []
@@ -187,7 +187,7 @@ class _Bench:
         executor = "process" if pipeline.executor == "serial" else pipeline.executor
         runs = {"serial": replace(self._uncut, executor="serial", workers=1)}
         runs |= {str(count): replace(self._uncut, executor=executor, workers=count) for count in counts}
-        if pipeline.workers == "auto" or len(pipeline.groups) > 1:
+        if len(pipeline.groups) > 1 or pipeline.groups[0].workers == "auto":
             runs["as configured"] = pipeline
         batches = max(2, math.ceil(_DIGEST_IMAGES / pipeline.batch_size))
         digests: dict[str, str] = {}
@@ -233,7 +233,7 @@ class _Bench:
         if pipeline.executor == "serial":
             counts = None
         elif cut:
-            counts = tuple(group.workers for group in pipeline.groups)
+            counts = tuple(most_workers(pipeline))
         if read.wait_us > 0.1 * model.worker_us:
             model = replace(model, read_rates=self._read_rates())
         verdict = judge(model, counts, workers["output"], self._worker_keys())

@@ -19,9 +19,15 @@ _SPARE = 1.25
 _log = logging.getLogger(__name__)
 
 
-def most_workers(pipeline: Pipeline) -> int:
-    """Workers to begin with: the given number, over all groups, or for ``auto`` this rank's part of the processors."""
-    return cpus_of_this_rank() if pipeline.workers == "auto" else sum(group.workers for group in pipeline.groups)
+def most_workers(pipeline: Pipeline) -> list[int]:
+    """Workers that each group begins with: the given number, or for ``auto`` this rank's part of the processors."""
+    return [cpus_of_this_rank() if each.workers == "auto" else each.workers for each in pipeline.groups]
+
+
+def most_threads(pipeline: Pipeline) -> int:
+    """Threads, which are in no groups: as many as all have together, but for ``auto`` no more than processors."""
+    automatic = any(each.workers == "auto" for each in pipeline.groups)
+    return cpus_of_this_rank() if automatic else sum(most_workers(pipeline))
 
 
 def check_memory(pipeline: Pipeline, layout: SlotLayout) -> None:

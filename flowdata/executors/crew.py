@@ -88,13 +88,12 @@ class Crew:
         self._stuck: dict[int, float] = {}
         self._activity: dict[int, tuple[tuple[int, ...], float]] = {}
         self._left: set[int] = set()
-        self._fewest = layout.workers
+        self._may_leave: set[int] = set()
         sizes = [layout.workers] if groups is None else groups
         self.group_of = [group for group, size in enumerate(sizes) for _ in range(size)]
         self.descriptor = descriptor = platform.unnamed_memory(layout.nbytes)
         try:
             self.memory = SlotMemory(descriptor, layout)
-            self.memory.set_limit(layout.workers)
             tasks, forward, theirs = self._start(len(sizes), layout.workers, descriptor)
         except BaseException:
             os.close(descriptor)
@@ -252,7 +251,7 @@ class Crew:
         """
         pid, code = self._died.pop(number)
         stuck = self._stuck.pop(number, None)
-        if code == 0 and number >= self._fewest and not any(self.memory.activity(number)[:2]):
+        if code == 0 and number in self._may_leave and not any(self.memory.activity(number)[:2]):
             return self._note_leaving(number)
         how = _how(code) if stuck is None else (
             f"did not get on for {stuck:.1f} s, which is more than sample_deadline, and was killed"
@@ -293,21 +292,26 @@ class Crew:
 
     # -- having fewer of them ----------------------------------------------------------------------------------------
 
-    def resize(self, workers: int) -> None:
-        """Have this many workers, at most as many as the layout says; those that are too many leave after a task."""
-        self.memory.set_limit(workers)
-        self._fewest = min(self._fewest, workers)
-        for number in [each for each in self._left if each < workers]:
-            self._left.remove(number)
-            self._start_again(number)
+    def resize(self, sizes: Sequence[int]) -> None:
+        """Have this many workers in each group, at most as many as at first; those too many leave after a task."""
+        places = [0] * len(sizes)
+        for number, group in enumerate(self.group_of):
+            leaves = places[group] >= sizes[group]
+            places[group] += 1
+            self.memory.set_leaves(number, leaves)
+            if leaves:
+                self._may_leave.add(number)
+            elif number in self._left:
+                self._left.remove(number)
+                self._start_again(number)
 
     def _note_leaving(self, number: int) -> list[Message]:
-        """A worker has left as it should, unless more are wanted again by now."""
+        """A worker has left as it should, unless it is wanted again by now."""
         said = self._disconnect(number)
-        if number < self.memory.limit():
-            self._start_again(number)
-        else:
+        if self.memory.leaves(number):
             self._left.add(number)
+        else:
+            self._start_again(number)
         return said
 
     # -- how they are doing ------------------------------------------------------------------------------------------

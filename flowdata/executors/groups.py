@@ -27,15 +27,15 @@ from flowdata.executors.slots import SlotMemory
 from flowdata.executors.stats import ConsumerClock, Meter, StepTimes, now_ns
 from flowdata.executors.worker import DONE, FAILED, FAILURE, TASK, Assignment, Message, next_task, pack_error
 from flowdata.failures import BadSample
-from flowdata.pipeline import Group, Pipeline
+from flowdata.pipeline import Pipeline
 from flowdata.sample import Array, Sample, SampleKey, Specs
 
 _POLL_S = 0.0005
 
 
-def drawers_between(groups: tuple[Group, ...]) -> tuple[int, ...]:
-    """How many drawers there are after each group but the last."""
-    return tuple(2 * (one.workers + other.workers) for one, other in pairwise(groups))
+def drawers_between(workers: Sequence[int]) -> tuple[int, ...]:
+    """How many drawers there are after each group but the last, for so many workers in each."""
+    return tuple(2 * (one + other) for one, other in pairwise(workers))
 
 
 @dataclass(slots=True)

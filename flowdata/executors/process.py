@@ -7,6 +7,7 @@ import pickle
 import time
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -60,9 +61,12 @@ class ProcessExecutor:
 
     def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, tally: Tally) -> None:
         self._pipeline, self._shard, self._specs, self._tally = pipeline, shard, specs, tally
-        self._settling = Settling(most_workers(pipeline))
+        self._settling = [Settling(most) for most in most_workers(pipeline)]  # of each group
+        self._automatic = any(group.workers == "auto" for group in pipeline.groups)
         self._window = time.monotonic(), LoaderStats()
-        self._ended = np.zeros((self._settling.most, counter_words(len(pipeline.step_names))), np.int64)
+        self._ended = np.zeros(
+            (sum(each.most for each in self._settling), counter_words(len(pipeline.step_names))), np.int64
+        )
         self._failure: BaseException | None = None
         self._position = Position()
         self._prefetcher: _Prefetcher | None = None
@@ -70,10 +74,11 @@ class ProcessExecutor:
         self._start()
 
     def _start(self) -> _Prefetcher:
-        prefetcher = _Prefetcher(self._pipeline, self._shard, self._specs, self._position, self._settling.most)
+        most = [each.most for each in self._settling]
+        prefetcher = _Prefetcher(self._pipeline, self._shard, self._specs, self._position, most)
         # Also when the user forgets to close, and at exit.
         self._end_workers = weakref.finalize(self, prefetcher.crew.stop)
-        prefetcher.crew.resize(self._settling.count)
+        prefetcher.crew.resize([each.count for each in self._settling])
         self._prefetcher = prefetcher
         self._tally.clock.move(prefetcher.crew.memory.consumer_words)
         return prefetcher
@@ -93,16 +98,18 @@ class ProcessExecutor:
             counters = counters + prefetcher.crew.memory.all_counters()
         groups = []
         start = 0
-        for number, group in enumerate(self._pipeline.groups):
-            size, active = group.workers, group.workers
-            if self._pipeline.workers == "auto":
-                size, active = self._settling.most, self._settling.count
-            own = counters[start : start + size]
-            start += size
+        for number, (group, workers) in enumerate(zip(self._pipeline.groups, self._settling, strict=True)):
+            own = counters[start : start + workers.most]
+            start += workers.most
             queued = prefetcher.queued(number) if prefetcher else 0
             groups.append(
                 summarize(
-                    own, self._pipeline.step_names, self._tally.clock, steps=group.steps, queued=queued, active=active
+                    own,
+                    self._pipeline.step_names,
+                    self._tally.clock,
+                    steps=group.steps,
+                    queued=queued,
+                    active=workers.count,
                 )
             )
         return tuple(groups)
@@ -120,11 +127,14 @@ class ProcessExecutor:
         self._window = now, after
         if not before.batches:
             return  # from here on it is measured: the start of the workers is no work
-        part, had = after - before, self._settling.count
-        busy = sum(each.busy_seconds for each in part.groups[0].workers)
-        if (count := self._settling.observe(now - since, busy, part.wait_seconds)) != had:
-            _log.info("process executor: workers: auto is %s now, of at most %s", count, self._settling.most)
-            prefetcher.crew.resize(count)
+        part, had = after - before, [each.count for each in self._settling]
+        for settling, group, stats in zip(self._settling, self._pipeline.groups, part.groups, strict=True):
+            if group.workers == "auto":
+                settling.observe(now - since, sum(each.busy_seconds for each in stats.workers), part.wait_seconds)
+        if (counts := [each.count for each in self._settling]) != had:
+            text = " + ".join(f"{each.count} of at most {each.most}" for each in self._settling)
+            _log.info("process executor: workers: auto is %s now", text)
+            prefetcher.crew.resize(counts)
 
     @property
     def pids(self) -> list[int]:
@@ -144,7 +154,7 @@ class ProcessExecutor:
                 self._wait(prefetcher)
             batch = prefetcher.pop()
             self._position = prefetcher.position
-            if self._pipeline.workers == "auto":
+            if self._automatic:
                 self._settle(prefetcher)
         except _FromWorkers as error:
             self._failure = error.original
@@ -259,7 +269,9 @@ class _Search:
 class _Prefetcher:
     """The cycle of slots: free, being filled by the crew, held by the consumer, free."""
 
-    def __init__(self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, position: Position, workers: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, shard: ShardSpec, specs: Specs, position: Position, workers: Sequence[int]
+    ) -> None:
         self._specs = specs
         self._cursor = PlanCursor(pipeline, shard)
         self._cursor.position = position
@@ -281,11 +293,10 @@ class _Prefetcher:
         fixed = {name: spec for name, spec in specs.items() if spec.fixed}
         self._carried = tuple(name for name in specs if name not in fixed)
         layout = SlotLayout(
-            slots, rows, workers, fixed, counter_words(len(pipeline.step_names)), drawers_between(pipeline.groups)
+            slots, rows, sum(workers), fixed, counter_words(len(pipeline.step_names)), drawers_between(workers)
         )
         check_memory(pipeline, layout)
-        groups = [each.workers for each in pipeline.groups] if len(pipeline.groups) > 1 else None
-        self.crew = Crew(PipelineJob(pipeline), layout, pipeline.max_worker_restarts, groups)
+        self.crew = Crew(PipelineJob(pipeline), layout, pipeline.max_worker_restarts, workers)
         self._hand_out()
 
     @property

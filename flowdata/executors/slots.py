@@ -25,9 +25,9 @@ class SlotLayout:
     """Where everything lies in the shared mapping: plain arithmetic, equal in every process.
 
     The mapping starts with one line per worker (what it works on), the words in which consumer and workers count
-    (see `flowdata.executors.stats`), and then come the slots, each with a batch's epoch,
-    the index of each row, the ticket of the task that each row's chunk waits for, and then its arrays, whose rows are
-    packed, so that a batch is contiguous.
+    (see `flowdata.executors.stats`) and the tickets of the chunks in drawers. Then come the slots, each with a batch's
+    epoch, the index of each row, the ticket of the task that each row's chunk waits for, and then its arrays, whose
+    rows are packed, so that a batch is contiguous.
 
     Args:
         slots: Number of slots.
@@ -117,17 +117,13 @@ class SlotMemory:
         self._bytes: Array = np.frombuffer(mapping, np.uint8)
         self._words = memoryview(mapping).cast("q")
 
-    @property
-    def _limit_word(self) -> int:
-        return self.layout.workers * (_LINE // _WORD) + CONSUMER_WORDS
+    def leaves(self, worker: int) -> bool:
+        """Whether ``worker`` is one too many."""
+        return self._words[worker * (_LINE // _WORD) + 3] != 0
 
-    def limit(self) -> int:
-        """How many workers there are to be; those with higher numbers leave."""
-        return self._words[self._limit_word]
-
-    def set_limit(self, workers: int) -> None:
-        """Say how many workers there are to be."""
-        self._words[self._limit_word] = workers
+    def set_leaves(self, worker: int, leaves: bool) -> None:
+        """Tell ``worker`` whether it is one too many."""
+        self._words[worker * (_LINE // _WORD) + 3] = leaves
 
     @property
     def consumer_words(self) -> memoryview:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowdata.errors import DataError, WorkerError
-from flowdata.executors.budget import most_workers
+from flowdata.executors.budget import most_threads
 from flowdata.executors.rows import prepare, without
 from flowdata.executors.serial import PlanCursor
 from flowdata.executors.stats import GroupStats, Meter, Tally, counter_words, now_ns, summarize
@@ -60,7 +60,7 @@ class ThreadExecutor:
         self._only_waiting = False
         self._owner = os.getpid()
         steps = len(pipeline.step_names)
-        self._counters = [array("q", bytes(8 * counter_words(steps))) for _ in range(most_workers(pipeline))]
+        self._counters = [array("q", bytes(8 * counter_words(steps))) for _ in range(most_threads(pipeline))]
         self._shared = shared = _Shared(pipeline, specs, len(self._counters))
         meters = [Meter(words, steps, tally.clock) for words in self._counters]
         threads = [

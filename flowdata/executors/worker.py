@@ -198,7 +198,7 @@ def run_worker(job: Job, assignment: Assignment, parent: int) -> NoReturn:
 
 def next_task(tasks: int, meter: Meter, memory: SlotMemory, number: int) -> bytes:
     """Wait for a task; empty if there will be none, or this worker is one too many."""
-    if number >= memory.limit():
+    if memory.leaves(number):
         meter.end()
         return b""
     meter.begin_to_wait()

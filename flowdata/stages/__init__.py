@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from functools import partial
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -72,17 +72,17 @@ class Cut:
     """Between two stages: those that follow are a group of their own, with their own workers.
 
     Args:
-        workers: Worker processes of the group.
+        workers: Worker processes of the group, or ``auto``, as for the pipeline.
 
     Raises:
-        ConfigError: ``workers`` is no positive integer.
+        ConfigError: ``workers`` is neither a positive integer nor ``auto``.
     """
 
-    workers: int = 1
+    workers: int | Literal["auto"] = 1
 
     def __post_init__(self) -> None:
-        if type(self.workers) is not int or self.workers < 1:
-            raise ConfigError(f"cut: expected workers to be an integer >= 1, got {self.workers!r}")
+        if self.workers != "auto" and (type(self.workers) is not int or self.workers < 1):
+            raise ConfigError(f"cut: expected workers to be an integer >= 1 or auto, got {self.workers!r}")
 
 
 def as_stage(value: Stage | StageFunction) -> Stage:

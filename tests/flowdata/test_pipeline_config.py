@@ -307,7 +307,8 @@ stages: [{cut: {workers: 3}}, ofrecord_image_decoder, cut, {resize: {size: [8, 9
     assert pipeline.step_names == ("read", "ofrecord_image_decoder", "resize")
     with pipeline.loader() as loader:
         assert [batch["image"].shape for batch in loader] == [(4, 8, 9, 3), (3, 8, 9, 3)]
-    assert "x.yaml:7: stages[0].cut: expected workers to be an integer >= 1, got 0" in failure(
+    assert load_pipeline(write(text.replace("workers: 3", "workers: auto"))).groups[1].workers == "auto"
+    assert "x.yaml:7: stages[0].cut: expected workers to be an integer >= 1 or auto, got 0" in failure(
         load_pipeline, write(text.replace("workers: 3", "workers: 0"))
     )
     assert "stages[0].cut.worker: unknown key; did you mean 'workers'?" in failure(

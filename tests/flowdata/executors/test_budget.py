@@ -16,6 +16,7 @@ from flowdata.executors import budget, process
 from flowdata.executors.budget import Settling
 from flowdata.pipeline import Pipeline
 from flowdata.resources import cgroup_memory, cpus_of_this_rank, free_memory
+from flowdata.stages import Cut
 from tests.flowdata.executors import synthetic
 from tests.flowdata.executors.synthetic import At, Sleep, content, epochs, numbers, serial
 
@@ -74,7 +75,7 @@ def test_a_slow_consumer_is_left_with_fewer_workers_and_the_same_bytes(three_cpu
         assert got == epochs(expected, 4)
     assert group.active == 1
     assert len(group.workers) == 3
-    assert "workers: auto is 1 now, of at most 3" in caplog.text
+    assert "workers: auto is 1 of at most 3 now" in caplog.text
 
 
 def test_workers_come_back_for_a_consumer_that_waits(three_cpus: None, token: str) -> None:
@@ -101,7 +102,7 @@ def test_a_killed_worker_is_replaced_whether_or_not_it_was_to_leave(three_cpus: 
         crew = loader._executor._prefetcher.crew  # type: ignore[attr-defined]
         for number, pid in enumerate(crew.pids):
             if number == 2:
-                crew.resize(2)
+                crew.resize([2])
             os.kill(pid, signal.SIGKILL)
         got += epochs(loader, 3)
     with serial(numbers()).loader() as expected:
@@ -116,7 +117,37 @@ def test_sizing_up_and_down_at_random_changes_nothing(three_cpus: None) -> None:
         for _ in range(6):
             for batch in loader:
                 got.append(content(batch))
-                loader._executor._prefetcher.crew.resize(1 + (7 * len(got) + batch.step) % 3)  # type: ignore[attr-defined]
+                loader._executor._prefetcher.crew.resize([1 + (7 * len(got) + batch.step) % 3])  # type: ignore[attr-defined]
+    assert got == want
+
+
+def test_each_group_has_its_own_number(three_cpus: None, token: str) -> None:
+    pipeline = auto(Cut(2), At(ALL, Sleep(0.002)), Cut("auto"), At((1,), Sleep(0.002)), sample_deadline=5)
+    with pipeline.loader() as loader:
+        got = []
+        for _ in range(3):
+            for batch in loader:
+                got.append(content(batch))
+                time.sleep(0.06)
+        assert [(each.active, len(each.workers)) for each in loader.stats.groups] == [(1, 3), (2, 2), (1, 3)]
+        assert len(synthetic.family(token)) == 1 + 1 + 2 + 1
+        got += epochs(loader, 12)
+        assert [each.active for each in loader.stats.groups] == [3, 2, 3]
+    with serial(pipeline).loader() as expected:
+        assert got == epochs(expected, 15)
+
+
+def test_sizing_groups_at_random_changes_nothing(three_cpus: None) -> None:
+    pipeline = auto(Cut("auto"), At(ALL, Sleep(0.001)), samples_per_message=1, max_worker_restarts=0)
+    with serial(pipeline).loader() as expected:
+        want = epochs(expected, 6)
+    with pipeline.loader() as loader:
+        got = []
+        for _ in range(6):
+            for batch in loader:
+                got.append(content(batch))
+                sizes = [1 + (7 * len(got) + batch.step) % 3, 1 + (5 * len(got) + batch.step) % 3]
+                loader._executor._prefetcher.crew.resize(sizes)  # type: ignore[attr-defined]
     assert got == want
 
 
