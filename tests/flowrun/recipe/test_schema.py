@@ -2,10 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
-from flowdata.cli import main
 from flowdata.config import config_folder, load_yaml, override
 from flowrun.recipe.config import RecipeConfig
 from flowrun.recipe.schema import recipe_schema
@@ -45,7 +46,12 @@ def test_it_is_complete():
     assert "random_erasing" in json.dumps(schema["$defs"]["Pipeline"])
 
 
-def test_the_command_prints_it(capfd, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", jobs.environment()["PYTHONPATH"])
-    assert main(["config", "schema", "recipe"]) == 0
-    assert json.loads(capfd.readouterr().out) == json.loads(json.dumps(recipe_schema()))
+def test_the_command_prints_it(tmp_path):
+    printed = jobs.run("flowdata", "config", "schema", "recipe", cwd=tmp_path)
+    assert printed.returncode == 0, printed.stderr
+    # in a fresh process, too: other tests register stages of their own in this one
+    code = "import json; from flowrun.recipe.schema import recipe_schema; print(json.dumps(recipe_schema()))"
+    made = subprocess.run(
+        [sys.executable, "-c", code], env=jobs.environment(), capture_output=True, text=True, check=True
+    )
+    assert json.loads(printed.stdout) == json.loads(made.stdout)
