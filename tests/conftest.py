@@ -37,3 +37,10 @@ def campaign(request: pytest.FixtureRequest) -> Campaign:
             yield random.Random(f"{seed} {number}")
 
     return rounds
+
+
+@pytest.fixture
+def soak_only(request: pytest.FixtureRequest) -> None:
+    """For tests that time something: they want a machine to themselves, and are no part of `make test`."""
+    if not request.config.getoption("--soak"):
+        pytest.skip("it times something; `make soak` runs it")

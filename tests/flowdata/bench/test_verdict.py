@@ -32,6 +32,11 @@ def step(name: str, cpu_us: float, wait_us: float = 0.0) -> StepTime:
 # -- the model, by numbers that can be checked in one's head -----------------------------------------------------------
 
 
+def measured(test: Any) -> Any:
+    """A test that applies the verdict's advice and times what it brings: at full count only."""
+    return pytest.mark.slow(pytest.mark.campaign(pytest.mark.usefixtures("soak_only")(test)))
+
+
 def test_service_times_are_means_and_only_time_given_away_is_waiting() -> None:
     events = [
         Event(1, 0, True, 0, 0, 0.0, 3e-3, 1e-3),
@@ -141,7 +146,7 @@ def change_of(verdict: Mapping[str, Any]) -> dict[str, Any]:
     return change
 
 
-@pytest.mark.slow
+@measured
 def test_throttled_reads(tmp_path: Path) -> None:
     pipeline = small(SlowFiles(seconds=0.004))
     verdict = judged(pipeline)["verdict"]
@@ -150,7 +155,7 @@ def test_throttled_reads(tmp_path: Path) -> None:
     assert measured_gain(pipeline, change_of(verdict), tmp_path) == pytest.approx(verdict["gain"], rel=0.2)
 
 
-@pytest.mark.slow
+@measured
 def test_storage_that_serves_one_reader_at_a_time(tmp_path: Path) -> None:
     pipeline = small(SlowFiles(seconds=0.003, one_at_a_time=str(tmp_path / "lock")), workers=2)
     verdict = judged(pipeline)["verdict"]
@@ -159,7 +164,7 @@ def test_storage_that_serves_one_reader_at_a_time(tmp_path: Path) -> None:
     assert measured_gain(pipeline, {"workers": 4}, tmp_path) == pytest.approx(1.0, rel=0.2)
 
 
-@pytest.mark.slow
+@measured
 @pytest.mark.skipif(usable_cpus() < 2, reason="with one processor a second worker cannot help")
 def test_decoding_with_one_worker(tmp_path: Path) -> None:
     pipeline = photos(tmp_path / "photos", workers=1)
@@ -172,7 +177,7 @@ def test_decoding_with_one_worker(tmp_path: Path) -> None:
     assert gain == pytest.approx(verdict["gain"], rel=0.2)
 
 
-@pytest.mark.slow
+@measured
 def test_a_slow_stage(tmp_path: Path) -> None:
     pipeline = small(SlowFiles(), AskServer(0.005), workers=2)
     verdict = judged(pipeline)["verdict"]
@@ -180,7 +185,7 @@ def test_a_slow_stage(tmp_path: Path) -> None:
     assert measured_gain(pipeline, change_of(verdict), tmp_path) == pytest.approx(verdict["gain"], rel=0.2)
 
 
-@pytest.mark.slow
+@measured
 def test_a_group_with_too_few_workers(tmp_path: Path) -> None:
     pipeline = small(SlowFiles(), Cut(1), AskServer(0.005))
     verdict = judged(pipeline)["verdict"]
@@ -190,7 +195,7 @@ def test_a_group_with_too_few_workers(tmp_path: Path) -> None:
     assert measured_gain(pipeline, change, tmp_path) == pytest.approx(verdict["gain"], rel=0.2)
 
 
-@pytest.mark.slow
+@measured
 def test_messages_that_are_too_large(tmp_path: Path) -> None:
     pipeline = replace(small(SlowFiles(), AskServer(0.005), workers=6), prefetch_batches=2, samples_per_message=16)
     verdict = judged(pipeline)["verdict"]
@@ -198,7 +203,7 @@ def test_messages_that_are_too_large(tmp_path: Path) -> None:
     assert measured_gain(pipeline, change_of(verdict), tmp_path) == pytest.approx(verdict["gain"], rel=0.2)
 
 
-@pytest.mark.slow
+@measured
 def test_a_slow_consumer(tmp_path: Path) -> None:
     timing = replace(SHORT, step_s=0.05)
     pipeline = small(SlowFiles(), AskServer(0.001), workers=3)
@@ -208,7 +213,7 @@ def test_a_slow_consumer(tmp_path: Path) -> None:
     assert measured_gain(pipeline, change_of(verdict), tmp_path, timing) == pytest.approx(1.0, rel=0.2)
 
 
-@pytest.mark.slow
+@measured
 def test_decoding_on_all_processors(tmp_path: Path) -> None:
     result = judged(photos(tmp_path / "photos", workers=usable_cpus()))
     verdict = result["verdict"]
