@@ -96,7 +96,7 @@ def test_the_first_records_are_a_data_set(train: Pipeline) -> None:
     part = first_records(train, 17)
     assert isinstance(part.source, FirstRecords)
     assert len(part.source) == 17
-    assert sorted(part.permutation(0).tolist()) == list(range(17))
+    assert sorted(part.epoch_plan(0).indices.tolist()) == list(range(17))
     assert part.fingerprint() != train.fingerprint()
     assert first_records(train, 20) is train
     assert first_records(train, None) is train
