@@ -30,7 +30,7 @@ def prepare(spec: dict[str, Any]) -> Side:
     def start() -> Iterator[Iterator[Arrays]]:
         pipeline.source.open()
         keys = (
-            SampleKey(epoch, index) for epoch in itertools.count() for index in pipeline.permutation(epoch).tolist()
+            SampleKey(epoch, index) for epoch in itertools.count() for index in pipeline.epoch_plan(epoch).indices.tolist()
         )
         with ThreadPoolExecutor(readers) as pool:
             waiting = [pool.submit(pipeline.source.read, next(keys)) for _ in range(readers * _READS_AHEAD)]
