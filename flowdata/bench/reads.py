@@ -29,9 +29,8 @@ def prepare(spec: dict[str, Any]) -> Side:
     @contextmanager
     def start() -> Iterator[Iterator[Arrays]]:
         pipeline.source.open()
-        keys = (
-            SampleKey(epoch, index) for epoch in itertools.count() for index in pipeline.epoch_plan(epoch).indices.tolist()
-        )
+        plans = ((epoch, pipeline.epoch_plan(epoch)) for epoch in itertools.count())
+        keys = (SampleKey(epoch, index) for epoch, plan in plans for index in plan.indices.tolist())
         with ThreadPoolExecutor(readers) as pool:
             waiting = [pool.submit(pipeline.source.read, next(keys)) for _ in range(readers * _READS_AHEAD)]
 
