@@ -9,8 +9,9 @@ PYTEST_ARGS ?=
 quickstart: $(VENV)/.quickstart
 	@$(RUN) -m flowdata quickstart $(ARGS)
 
+# PYTEST_ARGS="tests/flowdata -x" runs a part.
 test: $(VENV)/.test
-	@$(RUN) -m pytest $(PYTEST_ARGS)
+	@$(if $(strip $(PYTEST_ARGS)),$(RUN) -m pytest $(PYTEST_ARGS),sh scripts/run_tests.sh $(RUN))
 
 # Install CuPy first, with the extra that fits the driver: cuda12 or cuda13.
 test-gpu: $(VENV)/.test
