@@ -112,9 +112,10 @@ def _markers(data: bytes, start: int) -> NDArray[np.int64]:
     Within a scan that is 0x00, a restart marker, or another 0xFF.
     """
     content = np.frombuffer(data, np.uint8, offset=start) if start < len(data) else np.zeros(0, np.uint8)
-    found = np.flatnonzero(content[:-1] == 0xFF)  # several times as fast as a search by bytes.find or re
+    # Several times as fast as a search by bytes.find or re, and nearly every 0xFF is followed by 0x00.
+    found = np.flatnonzero((content[:-1] == 0xFF) & (content[1:] != 0x00))
     after = content[found + 1]
-    marks: NDArray[np.int64] = start + found[(after != 0x00) & (after & 0xF8 != 0xD0) & (after != 0xFF)]
+    marks: NDArray[np.int64] = start + found[(after & 0xF8 != 0xD0) & (after != 0xFF)]
     return marks
 
 
