@@ -89,25 +89,24 @@ class _GradMode:
         return in_mode
 
 
-class no_grad(_GradMode):
-    """Record nothing in this thread: ``with no_grad():``, or as a decorator ``@no_grad()`` or ``@no_grad``."""
+class _BareDecorator(_GradMode):
+    """A mode that also decorates without ``()``."""
 
     def __new__(cls, function: Any = None) -> Self:
         """A decorated function where one is given, else the mode."""
         decorated: Any = None if function is None else cls()(function)
         return super().__new__(cls) if function is None else decorated
+
+
+class no_grad(_BareDecorator):
+    """Record nothing in this thread: ``with no_grad():``, or as a decorator ``@no_grad()`` or ``@no_grad``."""
 
     def __init__(self) -> None:
         super().__init__(False)
 
 
-class enable_grad(_GradMode):
+class enable_grad(_BareDecorator):
     """Record again inside a `no_grad` block: ``with enable_grad():``, or as a decorator, with or without ``()``."""
-
-    def __new__(cls, function: Any = None) -> Self:
-        """A decorated function where one is given, else the mode."""
-        decorated: Any = None if function is None else cls()(function)
-        return super().__new__(cls) if function is None else decorated
 
     def __init__(self) -> None:
         super().__init__(True)

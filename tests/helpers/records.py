@@ -14,6 +14,7 @@ from flowdata.dataset import DatasetInfo, SplitInfo
 from flowdata.records.wire import FeatureValue
 from flowdata.records.writer import write_parts
 from flowdata.sample import Sample, SampleKey
+from flowdata.sources.ofrecord import OFRecordSource
 
 # `class/label` = int32 [5], framed: 30 bytes written by hand.
 GOLDEN_PART = bytes.fromhex("1600000000000000 0a140a0b636c6173732f6c6162656c1205 22030a0105")
@@ -69,6 +70,14 @@ def write_dataset(root: Path, counts: Sequence[int] = (5, 0, 7), split: str = "t
         features={"encoded": "bytes", "class/label": "int32"},
     ).save(root)
     return folder
+
+
+def records_in(directory: Path) -> list[Any]:
+    """Every record of a folder of part files, in order."""
+    source = OFRecordSource(directory)
+    found = [source.read(SampleKey(0, index))["record"] for index in range(len(source))]
+    source.close()
+    return found
 
 
 def sample_of(**values: Any) -> Sample:

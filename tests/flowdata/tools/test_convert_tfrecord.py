@@ -8,9 +8,8 @@ from flowdata.cli import main
 from flowdata.dataset import DatasetInfo
 from flowdata.errors import ConfigError, DataError
 from flowdata.records.wire import Feature
-from flowdata.sample import SampleKey
-from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.tools.convert_tfrecord import convert_tfrecord
+from tests.helpers.records import records_in
 
 
 def slow_masked_crc(data):
@@ -73,13 +72,6 @@ def files(tmp_path):
     return tmp_path / "src"
 
 
-def records(directory):
-    source = OFRecordSource(directory)
-    found = [source.read(SampleKey(0, index))["record"] for index in range(len(source))]
-    source.close()
-    return found
-
-
 def test_the_golden_frame():
     """Length 3, message "abc": the checksums as other implementations of the format write them."""
     assert frame(b"abc")[:8] == bytes([3, 0, 0, 0, 0, 0, 0, 0])
@@ -89,7 +81,7 @@ def test_the_golden_frame():
 def test_features_keep_kind_and_values_and_lose_the_prefix(files, tmp_path):
     result = convert_tfrecord(files, tmp_path / "out", parts=2, classes=["a", "b"], digests=True)
     assert (result.kept, result.encoded, result.skipped) == (5, 0, [])
-    found = records(tmp_path / "out" / "train")
+    found = records_in(tmp_path / "out" / "train")
     assert [int(each["class/label"].values[0]) for each in found] == [0, 1, 2, 3, 4]
     assert sorted(found[0]) == ["big", "class/label", "encoded", "nothing", "plain"]
     assert found[3]["encoded"] == Feature("bytes", (b"\xff\xd8 picture 3",))
@@ -98,12 +90,12 @@ def test_features_keep_kind_and_values_and_lose_the_prefix(files, tmp_path):
     assert found[3]["nothing"].kind is None
     assert DatasetInfo.load(tmp_path / "out").classes == ("a", "b")
     convert_tfrecord(files, tmp_path / "other", parts=1, strip_prefix="", split="val")
-    assert "image/encoded" in records(tmp_path / "other" / "val")[0]
+    assert "image/encoded" in records_in(tmp_path / "other" / "val")[0]
 
 
 def test_one_file_is_a_source_too(files, tmp_path):
     convert_tfrecord(files / "train-00001-of-00002", tmp_path / "out", parts=1)
-    assert len(records(tmp_path / "out" / "train")) == 2
+    assert len(records_in(tmp_path / "out" / "train")) == 2
 
 
 def test_a_flipped_bit_anywhere_is_noticed(files, tmp_path):
@@ -118,7 +110,7 @@ def test_a_flipped_bit_anywhere_is_noticed(files, tmp_path):
         [skipped] = result.skipped
         assert skipped.name == path.name
         assert f"at byte {size}: the " in skipped.reason
-        labels = [int(each["class/label"].values[0]) for each in records(tmp_path / "out" / "train")]
+        labels = [int(each["class/label"].values[0]) for each in records_in(tmp_path / "out" / "train")]
         # damage to a length takes the rest of the file with it
         assert labels == ([0, 3, 4] if "left out" in skipped.reason else [0, 2, 3, 4])
 
@@ -131,7 +123,7 @@ def test_files_that_break_off(files, tmp_path):
         result = convert_tfrecord(files, tmp_path / "out", parts=1, overwrite=True)
         [skipped] = result.skipped
         assert message in skipped.reason
-        assert len(records(tmp_path / "out" / "train")) == 4
+        assert len(records_in(tmp_path / "out" / "train")) == 4
 
 
 @pytest.mark.parametrize(("message", "expected"), [

@@ -8,11 +8,9 @@ import pytest
 from flowdata import codec
 from flowdata.cli import main
 from flowdata.errors import ConfigError, DataError
-from flowdata.sample import SampleKey
-from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.tools.convert_webdataset import convert_webdataset
 from flowdata.tools.pictures import ImageOptions
-from tests.helpers.records import picture
+from tests.helpers.records import picture, records_in
 
 
 def write_tar(path, members, kind=tarfile.PAX_FORMAT):
@@ -38,17 +36,10 @@ def shards(tmp_path):
     return tmp_path / "src"
 
 
-def records(directory):
-    source = OFRecordSource(directory)
-    found = [source.read(SampleKey(0, index))["record"] for index in range(len(source))]
-    source.close()
-    return found
-
-
 def test_samples_become_records_in_order(shards, tmp_path):
     result = convert_webdataset(shards, tmp_path / "out", parts=2, digests=True)
     assert (result.kept, result.encoded, result.skipped) == (3, 1, [])
-    found = records(tmp_path / "out" / "train")
+    found = records_in(tmp_path / "out" / "train")
     assert [int(each["class/label"].values[0]) for each in found] == [0, 1, 2, 3]
     assert [each["filename"].values[0].decode() for each in found] == [
         f"some/where/{number:06d}.{'png' if number == 2 else 'jpg'}" for number in range(4)
@@ -69,14 +60,14 @@ def test_every_kind_of_tar_and_long_names(tmp_path, kind):
     long = "d/" * 45 + "x" * 60  # needs an extension header or a prefix
     path = write_tar(tmp_path / "x.tar", [(f"{long}.JPG", codec.encode_jpeg(picture(24, 32)))], kind)
     convert_webdataset(path, tmp_path / "out", parts=1)
-    [record] = records(tmp_path / "out" / "train")
+    [record] = records_in(tmp_path / "out" / "train")
     assert record["filename"].values[0].decode() == f"{long}.jpg"
     assert "class/label" not in record
 
 
 def test_labels_from_json(shards, tmp_path):
     result = convert_webdataset(shards, tmp_path / "out", parts=1, json_label="label")
-    assert [int(each["class/label"].values[0]) for each in records(tmp_path / "out" / "train")] == [70]
+    assert [int(each["class/label"].values[0]) for each in records_in(tmp_path / "out" / "train")] == [70]
     assert [each.name.split(":")[0] for each in result.skipped] == ["a.tar", "b.tar", "b.tar"]
     assert "expected a whole number as 'label' in .json, found KeyError" in result.skipped[0].reason
 
@@ -84,7 +75,7 @@ def test_labels_from_json(shards, tmp_path):
 def test_image_options(shards, tmp_path):
     options = ImageOptions(short_side=12, row_restarts=True)
     convert_webdataset(shards, tmp_path / "out", parts=1, options=options)
-    for record in records(tmp_path / "out" / "train"):
+    for record in records_in(tmp_path / "out" / "train"):
         data = record["encoded"].values[0]
         assert codec.image_size(data) == (12, 16)
         np.testing.assert_array_equal(record["encoded/rows"].values, codec.row_offsets(data))
@@ -107,7 +98,7 @@ def test_bad_samples_are_skipped_and_listed(tmp_path, members, message):
 def test_members_that_belong_to_no_sample_are_left_out(tmp_path):
     members = [(".hidden", b"x"), ("d/.jpg", b"x"), ("noextension", b"x"), ("README", b"x"), *sample(5)]
     assert convert_webdataset(write_tar(tmp_path / "x.tar", members), tmp_path / "out", parts=1).skipped == []
-    assert len(records(tmp_path / "out" / "train")) == 1
+    assert len(records_in(tmp_path / "out" / "train")) == 1
 
 
 def test_a_tar_that_is_cut_short(tmp_path):
@@ -117,7 +108,7 @@ def test_a_tar_that_is_cut_short(tmp_path):
     path.write_bytes(whole[: at + 100])
     result = convert_webdataset(path, tmp_path / "out", parts=1)
     assert result.skipped
-    assert [int(each["class/label"].values[0]) for each in records(tmp_path / "out" / "train")] == [0]
+    assert [int(each["class/label"].values[0]) for each in records_in(tmp_path / "out" / "train")] == [0]
 
 
 def test_wrong_input(tmp_path):

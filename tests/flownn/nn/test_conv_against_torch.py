@@ -8,6 +8,7 @@ import pytest
 import flownn as flow
 from flownn import nn
 from flownn.nn import functional as F
+from tests.flownn.nn.test_against_torch import pair
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch")
 pytestmark = pytest.mark.torch
@@ -30,13 +31,6 @@ MODULES = [
     ("ConvTranspose3d(2, 4, 3, stride=(1, 2, 1), padding=(0, 1, 1))", (1, 2, 3, 4, 3)),
     ("ConvTranspose3d(2, 4, (2, 3, 1), output_padding=(0, 1, 0), stride=2)", (2, 3, 4, 3)),
 ]
-
-
-def pair(text: str) -> tuple[Any, Any]:
-    """The module here and there in float64, with PyTorch's weights in both."""
-    ours, theirs = eval(f"nn.{text}", {"nn": nn}), eval(f"nn.{text}", {"nn": torch.nn}).double()
-    ours.double().load_state_dict(theirs.state_dict())
-    return ours, theirs
 
 
 @pytest.mark.parametrize(("text", "shape"), MODULES, ids=lambda value: str(value).replace(" ", ""))

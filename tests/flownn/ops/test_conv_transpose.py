@@ -9,6 +9,7 @@ import pytest
 from flownn.autograd import wrap
 from flownn.errors import DtypeError, ShapeError
 from flownn.ops.conv import conv, conv_transpose
+from tests.flownn.ops.test_conv import attributes
 from tests.helpers.op_cases import QUESTIONS, OpCase, name_of
 
 
@@ -30,11 +31,6 @@ def slow_conv_transpose(x: Any, weight: Any, bias: Any, stride: Any, padding: An
     kept = tuple(slice(max(before, 0), full.shape[2 + i] - max(after, 0)) for i, (before, after) in enumerate(padding))
     y = full[(slice(None), slice(None), *kept)]
     return y if bias is None else y + bias.reshape(-1, *(1,) * n)
-
-
-def attributes(n: int, stride: int = 1, padding: Any = 0, dilation: int = 1, groups: int = 1) -> dict[str, Any]:
-    pairs = (padding if isinstance(padding, tuple) else (padding, padding),) * n
-    return {"stride": (stride,) * n, "padding": pairs, "dilation": (dilation,) * n, "groups": groups}
 
 
 def in_torch(torch: Any, x: Any, weight: Any, bias: Any, *, padding: Any, **attrs: Any) -> Any:
