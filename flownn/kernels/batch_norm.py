@@ -11,7 +11,11 @@ from flownn.dtypes import accumulator
 from flownn.kernels import kernel
 from flownn.kernels.channel_blocks import ChannelBlocks, empty_like
 
-__all__ = ["Gradients", "channel_moments", "normalize_channels"]
+__all__ = ["Backward", "Gradients", "channel_moments", "normalize_channels"]
+
+# Fewer numbers than this go through NumPy in less time than the library's calls take.
+_SMALLEST = 4096
+_PROVIDED = {"onednn": "flownn.kernels.onednn.batch_norm"}
 
 GradX = Callable[[NDArray[Any] | None, NDArray[Any] | None], NDArray[Any]]
 
@@ -28,7 +32,7 @@ class Gradients(NamedTuple):
 Backward = Callable[[NDArray[Any]], Gradients]
 
 
-@kernel("channel_moments")
+@kernel("channel_moments", provided=_PROVIDED, smallest=_SMALLEST)
 def channel_moments(xp: Any, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Per channel of x (N, C, *spatial), not empty: the mean, and the sum of squared differences from it.
 
@@ -56,7 +60,7 @@ def channel_moments(xp: Any, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any
     return mean, blocks.total(squares)
 
 
-@kernel("normalize_channels")
+@kernel("normalize_channels", provided=_PROVIDED, smallest=_SMALLEST)
 def normalize_channels(
     xp: Any,
     x: NDArray[Any],
@@ -66,12 +70,14 @@ def normalize_channels(
     addend: NDArray[Any] | None = None,
     *,
     relu: bool = False,
+    from_x: bool = False,
 ) -> tuple[NDArray[Any], Backward]:
     """``(x - mean) * scale + shift + addend`` and its backward; without what is negative if ``relu``.
 
-    For x (N, C, *spatial), not empty, an addend of its shape and dtype, and vectors of one float64 per channel. The
-    result has the memory layout of x. The backward keeps x, and with an addend and ReLU the result; without an addend
-    it computes again where the result was positive.
+    For x (N, C, *spatial), not empty, an addend of its shape and dtype, and vectors of one float64 per channel.
+    ``from_x`` says that mean and scale come from x, so that they are not finite where x is not. The result has the
+    memory layout of x. The backward keeps x, and with an addend and ReLU the result; without an addend it computes
+    again where the result was positive.
     """
     blocks = ChannelBlocks(xp, x, accumulator(x.dtype) or x.dtype)
     direct = blocks.dtype == x.dtype

@@ -86,7 +86,7 @@ class ChannelBlocks:
         if self.by_plane:
             column = xp.tile(vector, self.samples)[:, None]
             return [column[block] for block in self._blocks]
-        row = vector if self._repeat == 1 else xp.repeat(vector, self._repeat)
+        row: NDArray[Any] = vector if self._repeat == 1 else xp.repeat(vector, self._repeat)
         row = row if self._tile == 1 else xp.tile(row, self._tile)
         left = self.count * self.channels - self._rows * self.row
         return [row] * len(self._blocks) + ([row[:left]] if left else [])
@@ -94,9 +94,9 @@ class ChannelBlocks:
     def sum(self, block: NDArray[Any]) -> NDArray[Any]:
         """The float64 sums of a block's rows (of a plane each) or of its columns, of short partial sums."""
         if self.by_plane:
-            return block.sum(axis=1).astype("float64")  # pairwise, so as good as short runs
+            return block.sum(axis=1).astype("float64")  # type: ignore[no-any-return]  # pairwise, as good as runs
         if len(block) <= _RUN:
-            return block.sum(axis=0).astype("float64")
+            return block.sum(axis=0).astype("float64")  # type: ignore[no-any-return]
         return self._over_runs(lambda run: run.sum(axis=-2), block)
 
     def terms(self, block: NDArray[Any]) -> int:
@@ -135,7 +135,6 @@ class ChannelBlocks:
         """One number per channel of what `sum` or `dot` gave for each block."""
         if self.by_plane:
             return self.fold(self.xp.concatenate(sums))
-        folded = sum(each for each in sums if each.size == self.row)
-        if sums[-1].size == self.row:
-            return self.fold(folded)
-        return self.fold(sums[-1]) + (0 if len(sums) == 1 else self.fold(folded))
+        whole = [each for each in sums if each.size == self.row]
+        total = self.fold(sum(whole[1:], start=whole[0]))
+        return total if len(whole) == len(sums) else total + self.fold(sums[-1])

@@ -146,7 +146,7 @@ def batch_normalize(
     scale = inverse if weight is None else inverse * weight.astype("float64")
     shift = None if bias is None else bias.astype("float64")
     if x.size:
-        y, backward = normalize_channels(xp, x, mean, scale, shift, addend, relu=relu)
+        y, backward = normalize_channels(xp, x, mean, scale, shift, addend, relu=relu, from_x=use_batch_statistics)
     else:
         y, backward = x.copy(), _empty_gradients(xp, mean, addend)
 
