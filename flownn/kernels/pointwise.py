@@ -31,15 +31,20 @@ class Pointwise(NamedTuple):
     attrs: Mapping[str, Any] = {}
 
 
-@kernel("pointwise")
-def pointwise(xp: Any, function: Pointwise, x: NDArray[Any]) -> NDArray[Any]:
+# Shorter arrays than so many elements are not worth a library's call.
+_SMALLEST = 1 << 14
+_PROVIDED = {"onednn": "flownn.kernels.onednn.pointwise"}
+
+
+@kernel("pointwise", provided=_PROVIDED, smallest=_SMALLEST)
+def pointwise(xp: Any, x: NDArray[Any], function: Pointwise) -> NDArray[Any]:
     """``function.value(x)`` in the dtype and memory layout of ``x``."""
     wide = accumulator(x.dtype) or x.dtype
     return function.value(x.astype(wide, copy=False)).astype(x.dtype, copy=False)
 
 
-@kernel("pointwise_gradient")
-def pointwise_gradient(xp: Any, function: Pointwise, g: NDArray[Any], saved: NDArray[Any]) -> NDArray[Any]:
+@kernel("pointwise_gradient", provided=_PROVIDED, smallest=_SMALLEST)
+def pointwise_gradient(xp: Any, g: NDArray[Any], saved: NDArray[Any], function: Pointwise) -> NDArray[Any]:
     """``function.gradient(g, saved)`` in the dtype and memory layout of ``saved``."""
     wide = accumulator(saved.dtype) or saved.dtype
     gradient = function.gradient(g.astype(wide, copy=False), saved.astype(wide, copy=False))
@@ -47,7 +52,7 @@ def pointwise_gradient(xp: Any, function: Pointwise, g: NDArray[Any], saved: NDA
 
 
 @kernel("pointwise", device="cpu")
-def pointwise_blocks(xp: Any, function: Pointwise, x: NDArray[Any]) -> NDArray[Any]:
+def pointwise_blocks(xp: Any, x: NDArray[Any], function: Pointwise) -> NDArray[Any]:
     """`pointwise` in blocks, where it is long enough to have some."""
     wide = accumulator(x.dtype) or x.dtype
     if x.size <= _BLOCK:
@@ -61,7 +66,7 @@ def pointwise_blocks(xp: Any, function: Pointwise, x: NDArray[Any]) -> NDArray[A
 
 
 @kernel("pointwise_gradient", device="cpu")
-def pointwise_gradient_blocks(xp: Any, function: Pointwise, g: NDArray[Any], saved: NDArray[Any]) -> NDArray[Any]:
+def pointwise_gradient_blocks(xp: Any, g: NDArray[Any], saved: NDArray[Any], function: Pointwise) -> NDArray[Any]:
     """`pointwise_gradient` in blocks, where it is long enough to have some."""
     wide = accumulator(saved.dtype) or saved.dtype
     if saved.size <= _BLOCK:

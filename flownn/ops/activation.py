@@ -38,9 +38,9 @@ def _pointwise(
     """
     compute_dtype(name, x.dtype)
     function = Pointwise(name, value, gradient, saves_result, attrs)
-    y = pointwise(xp, function, x)
+    y = pointwise(xp, x, function)
     saved = y if saves_result else x
-    return y, lambda g: (pointwise_gradient(xp, function, g, saved),)
+    return y, lambda g: (pointwise_gradient(xp, g, saved, function),)
 
 
 def _sigmoid(xp: Any, x: Array) -> Any:
