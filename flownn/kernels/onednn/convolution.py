@@ -34,6 +34,7 @@ from flownn.kernels.onednn.primitives import (
     WEIGHTS,
     Primitive,
     Reorder,
+    as_channels_last,
     cached,
 )
 from flownn.kernels.windows import output_size
@@ -180,7 +181,7 @@ def _correlate(
         return NotImplemented
     result = empty_channels_last(geometry.result)
     last = () if bias is None else (np.ascontiguousarray(bias),)
-    found.run(_readable(x), result, found.filters(weight), *last)
+    found.run(as_channels_last(x), result, found.filters(weight), *last)
     return result
 
 
@@ -205,7 +206,7 @@ def _correlate_adjoint(
     if found is None:
         return NotImplemented
     result = empty_channels_last(image)
-    found.run(_readable(y), result, found.filters(weight))
+    found.run(as_channels_last(y), result, found.filters(weight))
     if bias is not None:
         result += bias.reshape(-1, *[1] * len(spatial))
     return result
@@ -232,7 +233,7 @@ def _correlate_filters(
     found = cached(("filters", geometry), partial(_make_filters, geometry))
     if found is None:
         return NotImplemented
-    images = _readable(x), _readable(y)
+    images = as_channels_last(x), as_channels_last(y)
     if found.reorder is None:
         found.run(*images, result)
     else:
@@ -257,12 +258,3 @@ def _filters_layout(weight: NDArray[Any], groups: int) -> Layout | None:
     (filters, *shape), (first, *strides) = found
     per_group = filters // groups
     return (groups, per_group, *shape), (first * per_group, first, *strides)
-
-
-def _readable(x: NDArray[Any]) -> NDArray[Any]:
-    """The array if its memory is channels-last, else a copy that is."""
-    if layout_of(x) == channels_last(x.shape):
-        return x
-    copy = empty_channels_last(x.shape)
-    copy[...] = x
-    return copy

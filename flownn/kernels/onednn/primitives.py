@@ -11,10 +11,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from flownn.kernels.onednn.library import Library, OneDNNError, load
-from flownn.kernels.onednn.memory import Descriptor, workspace
+from flownn.kernels.onednn.memory import (
+    Descriptor,
+    channels_last,
+    descriptor,
+    empty_channels_last,
+    layout_of,
+    workspace,
+)
 from flownn.kernels.threads import get_num_threads, thread_settings
 
-__all__ = ["Primitive", "Reorder", "cached", "thread_count"]
+__all__ = ["Primitive", "Reorder", "as_channels_last", "cached", "thread_count"]
 
 # Arguments of an execution.
 SRC, SRC_1, DST, WEIGHTS, BIAS, MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE, SCRATCHPAD = (
@@ -180,6 +187,22 @@ class Reorder(Primitive):
             engine_first=False,
             allow_reference=True,
         )
+
+
+def as_channels_last(x: NDArray[Any]) -> NDArray[Any]:
+    """The array (N, C, *spatial) if its memory is dense in the order (N, *spatial, C), else a float32 copy that is."""
+    target, found = channels_last(x.shape), layout_of(x)
+    if found == target:
+        return x
+    copy = empty_channels_last(x.shape)
+    reorder = None
+    if found is not None and x.size:
+        reorder = cached(("reorder", found, target), lambda: Reorder(descriptor(found), descriptor(target)))
+    if reorder is None:
+        copy[...] = x
+    else:
+        reorder(x, copy)
+    return copy
 
 
 class _Thread(threading.local):
