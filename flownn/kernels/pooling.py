@@ -29,6 +29,9 @@ __all__ = [
 # So many bytes of the input are worked on together: with the results they fit the second-level cache.
 _BLOCK_BYTES = 512 << 10
 
+_PROVIDED = {"onednn": "flownn.kernels.onednn.pooling"}
+_SMALLEST = 1 << 13  # numbers, from which on a library's call is worth its price
+
 
 class PoolWindow(NamedTuple):
     """How windows lie on an input: for each spatial dim size, stride, padding in front, and distance of elements."""
@@ -92,7 +95,7 @@ def _winner_dtype(window: PoolWindow) -> type[np.unsignedinteger[Any]]:
     return np.uint8 if math.prod(window.kernel_size) <= 256 else np.uint32
 
 
-@kernel("max_pool_forward")
+@kernel("max_pool_forward", provided=_PROVIDED, smallest=_SMALLEST)
 def max_pool_forward(
     xp: Any, x: NDArray[Any], window: PoolWindow, out: tuple[int, ...], keep_winners: bool
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -136,7 +139,7 @@ def _first_inside(window: PoolWindow, out: Sequence[int]) -> NDArray[Any]:
     return number
 
 
-@kernel("max_pool_backward")
+@kernel("max_pool_backward", provided=_PROVIDED, smallest=_SMALLEST)
 def max_pool_backward(
     xp: Any, g: NDArray[Any], winners: NDArray[Any], window: PoolWindow, shape: tuple[int, ...]
 ) -> NDArray[Any]:
@@ -165,7 +168,7 @@ def winner_positions(xp: Any, winners: NDArray[Any], window: PoolWindow, spatial
     return position  # type: ignore[return-value]
 
 
-@kernel("avg_pool_forward")
+@kernel("avg_pool_forward", provided=_PROVIDED, smallest=_SMALLEST)
 def avg_pool_forward(
     xp: Any, x: NDArray[Any], window: PoolWindow, out: tuple[int, ...], count_include_pad: bool, divisor_override: int
 ) -> NDArray[Any]:
@@ -187,7 +190,7 @@ def avg_pool_forward(
     return xp.moveaxis(y, -1, 1).astype(x.dtype, copy=False)  # type: ignore[no-any-return]
 
 
-@kernel("avg_pool_backward")
+@kernel("avg_pool_backward", provided=_PROVIDED, smallest=_SMALLEST)
 def avg_pool_backward(
     xp: Any,
     g: NDArray[Any],
