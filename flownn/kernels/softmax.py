@@ -40,7 +40,7 @@ def _top(xp: Any, x: NDArray[Any], axis: int) -> Any:
     return xp.where(xp.isfinite(top), top, top.dtype.type(0))
 
 
-@kernel("softmax_forward")
+@kernel("softmax_forward", provided=_PROVIDED, smallest=_SMALLEST)
 def softmax_forward(xp: Any, x: NDArray[Any], axis: int, log: bool) -> NDArray[Any]:
     """``exp(x) / sum(exp(x))`` along an axis, or its logarithm; 16-bit floats are computed in float32 and stay it."""
     dtype = accumulator(x.dtype) or x.dtype
@@ -58,7 +58,7 @@ def softmax_forward(xp: Any, x: NDArray[Any], axis: int, log: bool) -> NDArray[A
     return y
 
 
-@kernel("softmax_backward")
+@kernel("softmax_backward", provided=_PROVIDED, smallest=_SMALLEST)
 def softmax_backward(xp: Any, g: NDArray[Any], y: NDArray[Any], axis: int, log: bool) -> NDArray[Any]:
     """The gradient of x from that of ``y = softmax_forward(x)``, both of one dtype."""
     result: NDArray[Any] = xp.empty_like(y)
