@@ -45,6 +45,7 @@ from flownn.dtypes import float32 as float
 from flownn.dtypes import int32 as int
 from flownn.errors import DeviceError, DtypeError, FlowError, GradientError, ShapeError
 from flownn.functions import *  # noqa: F403 - listed there, one by one
+from flownn.memory import keep_freed_memory
 from flownn.ops.layout import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from flownn.printing import set_printoptions
 from flownn.random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
@@ -112,6 +113,7 @@ __all__ = [
     "int64",
     "is_grad_enabled",
     "is_inference_mode_enabled",
+    "keep_freed_memory",
     "linalg",
     "load",
     "long",
