@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import flownn as flow
-from flownn import autograd
 from flownn.autograd import op
 from flownn.errors import GradientError, ShapeError
 
