@@ -10,17 +10,17 @@ every step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flownn import backend
 from flownn.autograd import TensorBase, memory_owner, wrap
+from flownn.backend import array_module
 
 if TYPE_CHECKING:
     from flownn.optim.base import Optimizer
-    from flownn.tensor import Tensor
 
 __all__ = ["Limits", "cut", "elementwise", "joinable", "limits_of", "update_all"]
 
@@ -34,8 +34,9 @@ class Limits(NamedTuple):
     block: int  # size of a cut or joined block
 
 
-# A step touches about six arrays of a block: 400 KB of float32. On a GPU only the number of launches counts.
-HOST = Limits(4096, 1 << 14)
+# A step touches about five arrays of a block at a time, 1.3 MB of float32; smaller blocks cost more in calls than they
+# save in memory traffic. On a GPU only the number of launches counts.
+HOST = Limits(4096, 1 << 16)
 GPU = Limits(1 << 16, 1 << 22)
 
 
@@ -56,7 +57,7 @@ def joinable(update: _Update) -> _Update:
     return update
 
 
-def update_all(optimizer: Optimizer, parameters: Sequence[Tensor], group: Mapping[str, Any]) -> None:
+def update_all(optimizer: Optimizer, parameters: Sequence[Any], group: Mapping[str, Any]) -> None:
     """Let the rule of ``optimizer`` move these parameters, which all have gradients, by one step."""
     rule = type(optimizer).update  # the class's own: a rule that overrides it is not marked
     may_join, may_cut = getattr(rule, "joinable", False), getattr(rule, "elementwise", False)
@@ -64,100 +65,100 @@ def update_all(optimizer: Optimizer, parameters: Sequence[Tensor], group: Mappin
     waiting: set[int] = set()  # the memory of the values in `joined`
     for p in parameters:
         value, grad, state = p.data, p.grad.data, optimizer.state.setdefault(p, {})
-        xp = backend.array_module(value, grad)
-        limits = limits_of(xp)
-        size = value.size
+        xp = np if isinstance(value, np.ndarray) and isinstance(grad, np.ndarray) else array_module(value, grad)
+        size, shape, dtype = value.size, value.shape, value.dtype
+        limits = HOST if xp is np else GPU
         small = may_join and size <= limits.joined
-        if not small and not (may_cut and size > limits.block and xp is np):
-            optimizer.update(xp, value, grad, state, group)
-            continue
-        kept, numbers = {}, []
+        in_blocks = may_cut and size > limits.block and xp is np
+        alike = grad.dtype == dtype and grad.shape == shape  # a user, or a loaded state, may bring others
+        names, kept, numbers = [], [], []
         for name, each in state.items():
             if isinstance(each, TensorBase):
-                kept[name] = each.data
+                names.append(name)
+                kept.append(array := each.data)
+                alike = alike and array.dtype == dtype and array.shape == shape
             else:
                 numbers.append((name, each))
-        if not _alike(value, grad, kept):
+        if not alike or not (small or in_blocks):
             optimizer.update(xp, value, grad, state, group)
-            continue
-        if not small:
-            _update_in_blocks(optimizer, value, grad, state, kept, group)
-            continue
-        owner = id(memory_owner(value))
-        if owner in waiting:  # two parameters in one piece of memory: one after the other
-            _flush(joined, waiting)
-        key = (xp, value.dtype, *numbers, *kept)
-        batch = joined.get(key)
-        if batch is None:
-            batch = joined[key] = _Joined(optimizer, xp, group)
-        elif batch.size + size > limits.block:
-            batch.update()
-        batch.add(value, grad, state, kept)
-        waiting.add(owner)
-    _flush(joined, waiting)
-
-
-def _flush(joined: dict[Any, _Joined], waiting: set[int]) -> None:
+        elif in_blocks:
+            _update_in_blocks(optimizer, value, grad, state, dict(zip(names, kept, strict=True)), group)
+        else:
+            owner = id(value if value.base is None else memory_owner(value))
+            if owner in waiting:  # two parameters in one piece of memory: one after the other
+                for batch in joined.values():
+                    batch.update()
+                waiting.clear()
+            waiting.add(owner)
+            key = (xp, dtype, *numbers, *names)
+            if key not in joined:
+                joined[key] = _Joined(optimizer, xp, group, names)
+            batch = joined[key]
+            batch.add(value, grad, state, kept)
+            if batch.size > limits.block - limits.joined:
+                batch.update()
     for batch in joined.values():
         batch.update()
-    waiting.clear()
-
-
-def _alike(value: Any, grad: Any, kept: Mapping[str, Any]) -> bool:
-    """Whether all have the same shape and type; a user or a loaded state may bring others."""
-    shape, dtype = value.shape, value.dtype
-    return all(each.shape == shape and each.dtype == dtype for each in (grad, *kept.values()))
 
 
 class _Joined:
     """Small parameters that wait to be updated as one array."""
 
-    def __init__(self, optimizer: Optimizer, xp: Any, group: Mapping[str, Any]) -> None:
-        self.optimizer, self.xp, self.group = optimizer, xp, group
-        self.pieces: list[tuple[Any, Any, dict[str, Any], Mapping[str, Any]]] = []
+    def __init__(self, optimizer: Optimizer, xp: Any, group: Mapping[str, Any], names: Sequence[str]) -> None:
+        self.optimizer, self.xp, self.group, self.names = optimizer, xp, group, names
+        self._clear()
+
+    def _clear(self) -> None:
+        self.values: list[Any] = []
+        self.grads: list[Any] = []
+        self.states: list[dict[str, Any]] = []
+        self.kept: list[list[Any]] = [[] for _ in self.names]
         self.size = 0
 
-    def add(self, value: Any, grad: Any, state: dict[str, Any], kept: Mapping[str, Any]) -> None:
-        self.pieces.append((value, grad, state, kept))
+    def add(self, value: Any, grad: Any, state: dict[str, Any], kept: Sequence[Any]) -> None:
+        self.values.append(value)
+        self.grads.append(grad)
+        self.states.append(state)
+        for arrays, each in zip(self.kept, kept, strict=True):
+            arrays.append(each)
         self.size += value.size
 
     def update(self) -> None:
-        pieces, self.pieces, self.size = self.pieces, [], 0
-        if not pieces:
-            return
-        if len(pieces) == 1:
-            value, grad, state, _ = pieces[0]
-            self.optimizer.update(self.xp, value, grad, state, self.group)
-            return
-        bounds = [0]
-        for value, *_ in pieces:
-            bounds.append(bounds[-1] + value.size)
-        values = self._join("value", [value for value, *_ in pieces])
-        grads = self._join("grad", [grad for _, grad, *_ in pieces])
-        _, _, first, kept = pieces[0]
-        state = {
-            name: wrap(self._join(name, [each[3][name] for each in pieces])) if name in kept else number
-            for name, number in first.items()
-        }
-        self.optimizer.update_joined(self.xp, values, grads, state, self.group, bounds)
-        tensors = {name: each.data for name, each in state.items() if isinstance(each, TensorBase)}
-        numbers = {name: each for name, each in state.items() if name not in tensors}
-        for i, (value, _, own, kept) in enumerate(pieces):
-            start, stop, shape = bounds[i], bounds[i + 1], value.shape
-            value[...] = values[start:stop].reshape(shape)
-            own.update(numbers)
-            for name, flat in tensors.items():
-                part = flat[start:stop].reshape(shape)
-                if name in kept:
-                    kept[name][...] = part
-                else:
-                    own[name] = wrap(part.copy())
+        if len(self.values) == 1:
+            self.optimizer.update(self.xp, self.values[0], self.grads[0], self.states[0], self.group)
+        elif self.values:
+            self._update_together()
+        self._clear()
 
-    def _join(self, name: str, arrays: list[Any]) -> NDArray[Any]:
-        size = sum(each.size for each in arrays)
-        flat = self.optimizer.scratch(self.xp, arrays[0], name, size)
-        self.xp.concatenate([each.reshape(-1) for each in arrays], out=flat)
-        return flat
+    def _update_together(self) -> None:
+        values, grads = self._join("value", self.values), self._join("grad", self.grads)
+        state = dict(self.states[0])  # whose numbers are those of all
+        for name, arrays in zip(self.names, self.kept, strict=True):
+            state[name] = wrap(self._join(name, arrays))
+        bounds = [0, *accumulate(each.size for each in self.values)]
+        self.optimizer.update_joined(self.xp, values, grads, state, self.group, bounds)
+        _share_out(values, self.values, bounds)
+        kept = dict(zip(self.names, self.kept, strict=True))
+        for name, each in state.items():
+            if name in kept:
+                _share_out(each.data, kept[name], bounds)
+            elif isinstance(each, TensorBase):  # a first step makes the state
+                for value, own, start in zip(self.values, self.states, bounds, strict=False):
+                    own[name] = wrap(each.data[start : start + value.size].reshape(value.shape).copy())
+            else:
+                for own in self.states:
+                    own[name] = each
+
+    def _join(self, name: str, arrays: list[Any]) -> Any:
+        flat = self.optimizer.scratch(self.xp, arrays[0], name, self.size)
+        return self.xp.concatenate(arrays, axis=None, out=flat)
+
+
+def _share_out(flat: Any, arrays: Sequence[Any], bounds: Sequence[int]) -> None:
+    """Give each array its part of the joined one."""
+    for array, (start, stop) in zip(arrays, pairwise(bounds), strict=True):
+        part = flat[start:stop]
+        array[...] = part if array.ndim == 1 else part.reshape(array.shape)
 
 
 def _update_in_blocks(

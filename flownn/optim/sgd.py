@@ -93,7 +93,8 @@ class SGD(Optimizer):
             else:
                 velocity = kept.data
                 velocity *= number(group["momentum"])
-                velocity += xp.multiply(direction, number(1 - group["dampening"]), out=work)
+                kept_back = group["dampening"]
+                velocity += xp.multiply(direction, number(1 - kept_back), out=work) if kept_back else direction
             if group["nesterov"]:
                 xp.multiply(velocity, number(group["momentum"]), out=work)
                 direction = xp.add(direction, work, out=self.scratch(xp, value, 1))

@@ -134,15 +134,15 @@ def test_small_parameters_are_one_call_and_large_ones_are_cut(monkeypatch: pytes
         plain(self, xp, value, *rest)
 
     monkeypatch.setattr(optim.SGD, "update", blocks.elementwise(noted))
-    parameters = [flow.nn.Parameter(flow.ones(size)) for size in (3, 50000, *[10] * 20, 5000, 7)]
+    parameters = [flow.nn.Parameter(flow.ones(size)) for size in (3, 200000, *[10] * 20, 5000, 7)]
     for p in parameters:
         p.grad = flow.ones(*p.shape)
     sgd = optim.SGD(parameters, momentum=0.9)
     for _ in range(2):
         sizes.clear()
         sgd.step()
-        assert sorted(sizes) == sorted([210, 5000, 50000 - 3 * 16384, *[16384] * 3])
-    assert max(each.size for each in sgd._scratch.values()) == 16384
+        assert sorted(sizes) == sorted([210, 5000, 200000 - 3 * 65536, *[65536] * 3])
+    assert max(each.size for each in sgd._scratch.values()) == 65536
 
 
 def test_parameters_in_one_piece_of_memory_move_one_after_the_other() -> None:
@@ -207,8 +207,8 @@ def test_a_failing_rule_still_notes_what_it_may_have_moved() -> None:
 
 
 def test_pickles_carry_no_scratch_memory() -> None:
-    p = flow.nn.Parameter(flow.ones(50000))
-    p.grad = flow.ones(50000)
+    p = flow.nn.Parameter(flow.ones(200000))
+    p.grad = flow.ones(200000)
     sgd = optim.SGD([p], weight_decay=0.1)
     before = len(pickle.dumps(sgd))
     sgd.step()
