@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def training_batch(part: str, sizes: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def training_batch(part: str, sizes: Mapping[str, Any], seed: int = 0) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Input and labels of a training step."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     batch = sizes["batch"]
     if part == "mlp":
         return rng.standard_normal((batch, sizes["widths"][0]), np.float32), rng.integers(0, sizes["widths"][-1], batch)

@@ -39,7 +39,7 @@ def table_of(part: Mapping[str, Any]) -> Table:
     return _by_side(part) if len(part["figures"]) == 1 else _by_figure(part)
 
 
-def _table(first: str = "") -> Table:
+def new_table(first: str = "") -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column(first, no_wrap=True)
     return table
@@ -54,7 +54,7 @@ def console() -> Console:
 def _by_side(part: Mapping[str, Any]) -> Table:
     (figure,) = part["figures"].values()
     unit, count = part["samples"] or ("calls", 1)
-    table = _table()
+    table = new_table()
     for head in ("a step", "spread", f"{unit}/s", "cores", "flownn is", "peak MiB", "of it"):
         table.add_column(head, justify="right", no_wrap=True)
     for side, seconds in figure["seconds"].items():
@@ -77,7 +77,7 @@ def _by_side(part: Mapping[str, Any]) -> Table:
 def _by_figure(part: Mapping[str, Any]) -> Table:
     sides = [side for side in part["sides"] if side != COMPILED]
     peers = [side for side in sides if side != OURS]
-    table = _table()
+    table = new_table()
     for side in sides:
         table.add_column(side, justify="right", style="bold" if side == OURS else "")
     for peer in peers:
@@ -111,12 +111,18 @@ def notes(part: Mapping[str, Any], max_other_cpu: float) -> list[str]:
                 )
         else:
             lines.append(f"[bold red]NOT THE SAME WORK[/]: parameters {check['parameters']}, losses {check['losses']}")
-    repeated = sum(figure["repeated"] for figure in part["figures"].values())
-    disturbed = sum(figure["disturbed"] for figure in part["figures"].values())
+    return lines + disturbances(list(part["figures"].values()), max_other_cpu)
+
+
+def disturbances(figures: Sequence[Mapping[str, Any]], max_other_cpu: float) -> list[str]:
+    """How often other processes were in the way."""
+    lines = []
+    repeated = sum(figure["repeated"] for figure in figures)
+    disturbed = sum(figure["disturbed"] for figure in figures)
     if repeated:
         lines.append(f"{repeated} rounds were measured again: other processes took more than {max_other_cpu:.0%}")
     if disturbed:
-        count = sum(len(figure["others_cpu"]) for figure in part["figures"].values())
+        count = sum(len(figure["others_cpu"]) for figure in figures)
         lines.append(
             f"[yellow]in {disturbed} of {count} rounds other processes took more than {max_other_cpu:.0%} of the "
             "processors[/]"
@@ -126,7 +132,7 @@ def notes(part: Mapping[str, Any], max_other_cpu: float) -> list[str]:
 
 def verdicts(rows: Sequence[Verdict], quick: bool) -> Table:
     """Every target, what was measured and whether that reaches it."""
-    table = _table("targets" + (" (no verdict: --quick has other sizes)" if quick else ""))
+    table = new_table("targets" + (" (no verdict: --quick has other sizes)" if quick else ""))
     table.add_column("limit", justify="right")
     table.add_column("measured", justify="right")
     table.add_column("")

@@ -43,8 +43,8 @@ FULL: dict[str, dict[str, Any]] = {
 }
 QUICK: dict[str, dict[str, Any]] = {
     "layers": {"batch": 2, "layers": [(c, max(size // 4, 7), o, k, s) for c, size, o, k, s in LAYERS]},
-    "resnet18": {"batch": 2, "image": 32, "classes": 10},
-    "resnet50": {"batch": 2, "image": 32, "classes": 10},
+    "resnet18": {"batch": 4, "image": 64, "classes": 10},
+    "resnet50": {"batch": 4, "image": 64, "classes": 10},
     "mlp": {"batch": 8, "widths": (64, 32, 32, 10)},
     "transformer": {"batch": 2, "vocabulary": 64, "context": 32, "width": 32, "depth": 2, "heads": 4},
     "overhead": {"side": 4},

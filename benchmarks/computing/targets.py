@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from benchmarks.computing.sizes import CHANNELS_LAST, OURS, PORTABLE, TORCH
 
-Kind = Literal["speed", "memory", "seconds"]
+Kind = Literal["speed", "memory", "seconds", "cost", "share", "cores"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Target:
     Args:
         part: Where it is measured.
         figure: Which figure of that part; for memory the training step.
-        limit: The least speed as a multiple of the peer's, the most memory as a multiple of the peer's, or the most
-            seconds.
+        limit: The least ``speed`` as a multiple of the peer's; or at most so much: ``memory`` as a multiple of the
+            peer's, ``seconds``, ``cost`` as a multiple of what the figure's name says, ``share`` or ``cores``.
         kind: Which of these.
         peer: What it is compared with.
         side: Whose promise it is.
@@ -111,18 +111,25 @@ def wording(target: Target) -> tuple[str, str]:
     >>> wording(Target("overhead", "a + b", 4e-6, "seconds"))
     ('overhead: a + b', '≤ 4.0 µs')
     """
-    if target.kind == "seconds":
-        return f"{target.part}: {target.figure}", f"≤ {1e6 * target.limit:.1f} µs"
+    limit = f"{'≥' if target.kind == 'speed' else '≤'} {_amount(target, target.limit)}"
     if target.kind == "memory":
-        return f"{target.part}: peak memory of {target.side} beside {target.peer}", f"≤ {target.limit:.2f} x"
-    return f"{target.part}: speed of {target.side} beside {target.peer}", f"≥ {target.limit:.2f} x"
+        return f"{target.part}: peak memory of {target.side} beside {target.peer}", limit
+    if target.kind == "speed":
+        return f"{target.part}: speed of {target.side} beside {target.peer}", limit
+    return f"{target.part}: {target.figure}", limit
+
+
+def _amount(target: Target, value: float) -> str:
+    if target.kind == "seconds":
+        return f"{1e6 * value:.1f} µs"
+    if target.kind == "share":
+        return f"{value:.1%}"
+    return f"{value:.2f} {'cores' if target.kind == 'cores' else 'x'}"
 
 
 def measured(verdict: Verdict) -> str:
     """The value as the limit is written; empty without one."""
-    if verdict.value is None:
-        return ""
-    return f"{1e6 * verdict.value:.1f} µs" if verdict.target.kind == "seconds" else f"{verdict.value:.2f} x"
+    return "" if verdict.value is None else _amount(verdict.target, verdict.value)
 
 
 def plain(verdict: Verdict) -> dict[str, Any]:
