@@ -204,6 +204,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     """What a reader has to know beside the table."""
     cost, shares = result["cost"], sorted(result["threads"].items(), key=lambda each: -each[1])
     lines = [
+        f"flownn computes with {result['sides'][DDP]['kernels']}",
         f"a step takes {cost['median']:.3f} x ({cost['least']:.3f} – {cost['largest']:.3f}) the time of the same "
         f"{ALONE} + {ALLREDUCES}",
         "CPU time of a rank: " + ", ".join(f"{name} {share:.1%}" for name, share in shares),

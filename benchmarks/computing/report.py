@@ -100,7 +100,8 @@ def _stray(spread: Spread) -> str:
 
 def notes(part: Mapping[str, Any], max_other_cpu: float) -> list[str]:
     """What a reader has to know beside the table."""
-    lines = [f"{side}: left out: {why}" for side, why in part["skipped"].items()]
+    lines = [f"{OURS} computes with {part['sides'][OURS]['kernels']}"]
+    lines += [f"{side}: left out: {why}" for side, why in part["skipped"].items()]
     if check := part["check"]:
         if check["equal"]:
             others = len(check["losses"]) - 1
