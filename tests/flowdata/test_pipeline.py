@@ -255,7 +255,8 @@ def test_an_error_in_a_stage_names_stage_and_record_and_keeps_its_cause(folder):
         with pytest.raises(StageError) as caught:
             next(iter(loader))
     assert str(caught.value) == (
-        f"stage function, record 0 ({folder / 'part-00000'} at byte 0): ZeroDivisionError: by hand"
+        f"stage function ({__name__}:test_an_error_in_a_stage_names_stage_and_record_and_keeps_its_cause.<locals>.fail), "
+        f"record 0 ({folder / 'part-00000'} at byte 0): ZeroDivisionError: by hand"
     )
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert not caught.value.summary_only  # a bug wants its traceback
