@@ -71,6 +71,7 @@ def _convert_coco(args: argparse.Namespace) -> int:
             parts=args.parts,
             keep_unannotated=args.keep_unannotated,
             quality=args.quality,
+            short_side=args.short_side,
             row_restarts=args.row_restarts,
             workers=args.workers,
             digests=args.digests,
@@ -171,13 +172,6 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
 def _add_image_options(parser: argparse.ArgumentParser) -> None:
     _add_encoding(parser)
     parser.add_argument(
-        "--short-side",
-        type=int_from(1),
-        default=None,
-        metavar="N",
-        help="reduce the shorter side of larger images to N pixels; they are encoded again",
-    )
-    parser.add_argument(
         "--orientation",
         choices=("ignore", "apply"),
         default="ignore",
@@ -188,6 +182,13 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
 def _add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quality", type=quality, default=95, help="JPEG quality of what is encoded again (%(default)s)"
+    )
+    parser.add_argument(
+        "--short-side",
+        type=int_from(1),
+        default=None,
+        metavar="N",
+        help="reduce the shorter side of larger images to N pixels; they are encoded again",
     )
     parser.add_argument(
         "--row-restarts",
