@@ -84,7 +84,9 @@ def _convert_coco(args: argparse.Namespace) -> int:
 
 def _convert_tfrecord(args: argparse.Namespace) -> int:
     from flowdata.tools.convert_tfrecord import convert_tfrecord
+    from flowdata.tools.pictures import ImageOptions
 
+    options = _image_options(args)
     with show_progress("converting") as progress:
         result = convert_tfrecord(
             args.src,
@@ -93,6 +95,7 @@ def _convert_tfrecord(args: argparse.Namespace) -> int:
             parts=args.parts,
             strip_prefix=args.strip_prefix,
             classes=args.classes.read_text(encoding="utf-8").splitlines() if args.classes else (),
+            options=None if options == ImageOptions() else options,  # no option, and the pictures stay as they are
             workers=args.workers,
             digests=args.digests,
             overwrite=args.overwrite,
@@ -151,6 +154,7 @@ def _add_other_converters(kinds: argparse._SubParsersAction[argparse.ArgumentPar
     )
     tfrecord.add_argument("--classes", type=Path, default=None, metavar="FILE", help="names of the classes, one a line")
     _add_split(tfrecord)
+    _add_image_options(tfrecord)
     _add_writing(tfrecord)
 
     webdataset = add_command(kinds, "webdataset", _convert_webdataset, "tar files of key.jpg with key.cls -> OFRecords")
