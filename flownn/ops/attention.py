@@ -18,6 +18,7 @@ from flownn.backend import Array
 from flownn.dtypes import BOOLEAN, FLOATING, category
 from flownn.errors import DtypeError, ShapeError
 from flownn.kernels.channels import compute_dtype
+from flownn.kernels.products import matrix_product
 from flownn.random import Generator
 
 __all__ = ["attention_weights", "scaled_dot_product_attention"]
@@ -79,7 +80,7 @@ def scaled_dot_product_attention(
         log_sums[matrices, part] = _softmax(xp, weights)
         if draw is not None:
             weights *= draw(weights.shape)
-        result[matrices, part] = weights @ operands.value[matrices]
+        result[matrices, part] = matrix_product(xp, weights, operands.value[matrices])
     y = result.reshape(*lead, *result.shape[1:]).astype(query.dtype, copy=False)
 
     def vjp(g: Array) -> tuple[Any, ...]:
@@ -89,9 +90,9 @@ def scaled_dot_product_attention(
         for (matrices, part), dropped, of_scores in _score_gradients(
             xp, operands, grad, log_sums, _dropout(xp, seed, dropout_p, grad.dtype)
         ):
-            of_value[matrices] += dropped.swapaxes(1, 2) @ grad[matrices, part]
-            of_query[matrices, part] = of_scores @ operands.key[matrices]
-            of_key[matrices] += of_scores.swapaxes(1, 2) @ operands.query[matrices, part]
+            of_value[matrices] += matrix_product(xp, dropped.swapaxes(1, 2), grad[matrices, part])
+            of_query[matrices, part] = matrix_product(xp, of_scores, operands.key[matrices])
+            of_key[matrices] += matrix_product(xp, of_scores.swapaxes(1, 2), operands.query[matrices, part])
         of_query *= scale
         of_key *= scale
 
@@ -139,8 +140,10 @@ def attention_weights(
         of_scores = g.reshape(shape) * weights
         of_scores -= weights * of_scores.sum(axis=-1, keepdims=True)
         return (
-            lambda: (of_scores @ operands.key * scale).reshape(*lead, *query.shape[-2:]),
-            lambda: (of_scores.swapaxes(1, 2) @ operands.query * scale).reshape(*lead, *key.shape[-2:]),
+            lambda: (matrix_product(xp, of_scores, operands.key) * scale).reshape(*lead, *query.shape[-2:]),
+            lambda: (matrix_product(xp, of_scores.swapaxes(1, 2), operands.query) * scale).reshape(
+                *lead, *key.shape[-2:]
+            ),
             None if attn_mask is None else lambda: of_scores.reshape(*lead, *shape[1:]),
         )
 
@@ -227,7 +230,7 @@ def _blocks(operands: _Operands) -> Iterator[tuple[slice, slice]]:
 def _scores(xp: Any, operands: _Operands, matrices: slice, part: slice) -> Any:
     """Scaled and masked products (matrices, rows, S) of a block, in memory of their own."""
     key = operands.key[matrices]
-    scores = (operands.query[matrices, part] * operands.scale) @ key.swapaxes(1, 2)
+    scores = matrix_product(xp, operands.query[matrices, part] * operands.scale, key.swapaxes(1, 2))
     if operands.masks is not None and operands.mask_of is not None:
         mask = operands.masks[operands.mask_of[matrices]]
         mask = mask[:, part] if mask.shape[1] > 1 else mask
@@ -267,7 +270,7 @@ def _score_gradients(xp: Any, operands: _Operands, grad: Array, log_sums: Array,
         weights = _scores(xp, operands, matrices, part)
         weights -= log_sums[matrices, part]
         xp.exp(weights, out=weights)
-        of_weights = grad[matrices, part] @ operands.value[matrices].swapaxes(1, 2)
+        of_weights = matrix_product(xp, grad[matrices, part], operands.value[matrices].swapaxes(1, 2))
         dropped = weights
         if draw is not None:
             factors = draw(weights.shape)
