@@ -57,6 +57,11 @@ class Kernel:
         """The function that serves ``device`` ("cpu" or "cuda") where no provider does."""
         return self.bodies.get(device, self.portable)
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The providers that have a body for this kernel."""
+        return tuple(provider for provider, _ in self._modules.values())
+
     def provider_body(self, provider: str) -> Callable[..., Any]:
         """The provider's function, whatever is chosen; imports the module that holds it."""
         if provider not in self.provided:
@@ -76,7 +81,7 @@ class Kernel:
         return self._serving[device]
 
     def __repr__(self) -> str:
-        others = [*sorted(self.bodies), *sorted(dict(self._modules.values()))]
+        others = [*sorted(self.bodies), *sorted(self.providers)]
         return f"<kernel {self.name}: {', '.join(['portable', *others])}>"
 
 
@@ -116,7 +121,7 @@ def kernel(
         if name not in _REGISTRY:
             raise ValueError(f"kernel {name!r}: register the portable body before one for {device!r}")
         entry = _REGISTRY[name]
-        if provider is not None and provider not in dict(entry._modules.values()):
+        if provider is not None and provider not in entry.providers:
             raise ValueError(f"kernel {name!r}: the portable body does not announce one of {provider}")
         bodies, key = (entry.bodies, device) if provider is None else (entry.provided, provider)
         if key in bodies:

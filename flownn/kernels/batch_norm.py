@@ -68,7 +68,6 @@ def normalize_channels(
     scale: NDArray[Any],
     shift: NDArray[Any] | None = None,
     addend: NDArray[Any] | None = None,
-    *,
     relu: bool = False,
     from_x: bool = False,
 ) -> tuple[NDArray[Any], Backward]:

@@ -13,7 +13,7 @@ from types import TracebackType
 from flownn.backend import is_available
 from flownn.errors import DeviceError
 
-__all__ = ["Unavailable", "available", "backends", "chosen", "use_kernels"]
+__all__ = ["Unavailable", "available", "backends", "can_load", "chosen", "status", "use_kernels"]
 
 ENVIRONMENT_VARIABLE = "FLOWNN_KERNELS"
 # provider -> the device that it serves and the package whose ``describe()`` loads it
@@ -63,13 +63,21 @@ def available(provider: str) -> bool:
     """Whether the provider is wanted and can be loaded; loads it."""
     if chosen.name is None:
         _choose(os.environ.get(ENVIRONMENT_VARIABLE) or "auto", f"environment variable {ENVIRONMENT_VARIABLE}")
-    if chosen.name not in ("auto", provider):
-        return False
+    return chosen.name in ("auto", provider) and can_load(provider)
+
+
+def status(provider: str) -> str:
+    """Name and version of the provider's library, or why it cannot be loaded; loads it, whatever is chosen."""
     try:
-        _describe(provider)
-    except Unavailable:
-        return False
-    return True
+        return _describe(provider)
+    except Unavailable as reason:
+        return str(reason)
+
+
+def can_load(provider: str) -> bool:
+    """Whether the provider's library loads here, whatever is chosen; loads it."""
+    status(provider)
+    return not isinstance(_loaded[provider], Unavailable)
 
 
 def _choose(name: str, who: str) -> None:
@@ -128,7 +136,7 @@ def backends() -> dict[str, str]:
         if device not in found:
             continue
         if available(provider):
-            found[device] = _describe(provider)
+            found[device] = status(provider)
         elif chosen.name != "portable":
-            found[device] += f" ({provider}: {_loaded[provider]})"
+            found[device] += f" ({provider}: {status(provider)})"
     return found

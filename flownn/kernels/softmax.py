@@ -13,7 +13,7 @@ from flownn.dtypes import accumulator
 from flownn.kernels import kernel
 from flownn.kernels.blocks import cache_blocks
 
-__all__ = ["row_log_sums", "row_softmax_times", "softmax_backward", "softmax_forward"]
+__all__ = ["exp_in_place", "row_log_sums", "row_softmax_times", "softmax_backward", "softmax_forward"]
 
 _PROVIDED = {"onednn": "flownn.kernels.onednn.softmax"}
 _SMALLEST = 1 << 14  # numbers, from which on a library's call is worth its price
@@ -74,6 +74,12 @@ def softmax_backward(xp: Any, g: NDArray[Any], y: NDArray[Any], axis: int, log: 
             total = target.sum(axis=along, keepdims=True)
             target -= value * total
     return result
+
+
+@kernel("exp_in_place", provided=_PROVIDED, smallest=_SMALLEST)
+def exp_in_place(xp: Any, x: NDArray[Any]) -> None:
+    """Replace each number of a contiguous array by its exponential."""
+    xp.exp(x, out=x)
 
 
 @kernel("row_log_sums")

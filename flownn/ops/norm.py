@@ -74,10 +74,11 @@ def fused_batch_norm(
     use_batch_statistics: bool,
     momentum: float,
     eps: float,
+    sum_over_ranks: SumOverRanks | None = None,
 ) -> Any:
     """``relu(batch_norm(x) + addend)``, with ``addend`` of the shape and dtype of x.
 
-    Saves x, and with an addend the result.
+    Saves x, and with an addend the result. ``sum_over_ranks`` as in `batch_norm`.
 
     Raises:
         ShapeError: as `batch_norm`, or ``addend`` has another shape.
@@ -95,6 +96,7 @@ def fused_batch_norm(
         use_batch_statistics=use_batch_statistics,
         momentum=momentum,
         eps=eps,
+        sum_over_ranks=sum_over_ranks,
         addend=addend,
         relu=True,
     )
@@ -156,11 +158,11 @@ def batch_normalize(
         def grad_x() -> Any:
             if not use_batch_statistics:
                 return gradients.x(None, None)
-            sums = xp.concatenate([gradients.sum, gradients.dot])
+            along_one, along_x = gradients.sum, gradients.dot
             if sum_over_ranks is not None:
-                sums = sum_over_ranks(sums)
-            along_one, along_x = xp.split(sums / max(count, 1), 2)
-            return gradients.x(along_one, along_x * inverse**2)
+                sums = sum_over_ranks(xp.concatenate([along_one, along_x]))
+                along_one, along_x = sums[: len(mean)], sums[len(mean) :]
+            return gradients.x(along_one / max(count, 1), along_x * (inverse**2 / max(count, 1)))
 
         return grad_x, gradients.dot * inverse, gradients.sum, None, None, gradients.addend
 

@@ -147,24 +147,31 @@ def adaptive_avg_pool(xp: Any, x: NDArray[Any], *, output_size: Sequence[int | N
         axes, count = tuple(range(2, x.ndim)), math.prod(x.shape[2:])
         y = x.astype(dtype, copy=False).mean(axis=axes, keepdims=True).astype(x.dtype, copy=False)
         return y, lambda g: (xp.broadcast_to((g.astype(dtype, copy=False) / count).astype(x.dtype), x.shape),)
-    # A window is a box, so its mean is a mean of means along each dim.
-    dims = [(axis, *_windows(size, want)) for axis, (size, want) in enumerate(zip(x.shape[2:], out, strict=True), 2)]
-    dims = [each for each in dims if x.shape[each[0]] != out[each[0] - 2]]  # where the size stays, so does the rest
+    if not any(size % want for size, want in zip(x.shape[2:], out, strict=True)):
+        step, shape = tuple(size // want for size, want in zip(x.shape[2:], out, strict=True)), x.shape
+        window = PoolWindow(step, step, (0,) * n, (1,) * n)
+        return avg_pool_forward(xp, x, window, out, False, 0), lambda g: (
+            avg_pool_backward(xp, g, window, shape, False, 0),
+        )
+    # A window is a box, so its mean is a mean of means along each dim. Where the size stays, so does the rest.
+    dims = [(axis, *_windows(x.shape[axis + 1], out[axis - 1])) for axis in range(1, n + 1)]
+    dims = [each for each in dims if x.shape[each[0] + 1] != out[each[0] - 1]]
+    spatial, dtype_of_x = x.shape[2:], x.dtype
 
-    y = x.astype(dtype, copy=False)
+    y = xp.moveaxis(x, 1, -1).astype(dtype, copy=False)
     for axis, start, end in dims:
-        y = _range_sums(xp, y, axis, start, end) / _along(xp, end - start, axis, x.ndim).astype(dtype)
+        y = _range_sums(xp, y, axis, start, end) / _along(xp, end - start, axis, n + 2).astype(dtype)
 
     def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
-        grad = g.astype(dtype, copy=False)
+        grad = xp.moveaxis(g, 1, -1).astype(dtype, copy=False)
         for axis, start, end in dims:
             # The windows that hold an element are a range too.
-            position = np.arange(x.shape[axis])
+            position = np.arange(spatial[axis - 1])
             first, last = np.searchsorted(end, position, "right"), np.searchsorted(start, position, "right")
-            grad = _range_sums(xp, grad / _along(xp, end - start, axis, x.ndim).astype(dtype), axis, first, last)
-        return (grad.astype(x.dtype, copy=False),)
+            grad = _range_sums(xp, grad / _along(xp, end - start, axis, n + 2).astype(dtype), axis, first, last)
+        return (xp.moveaxis(grad, -1, 1).astype(dtype_of_x, copy=False),)
 
-    return y.astype(x.dtype, copy=not dims), vjp
+    return xp.moveaxis(y, -1, 1).astype(x.dtype, copy=False), vjp
 
 
 def _output_shape(

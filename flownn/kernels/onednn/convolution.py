@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -40,6 +41,9 @@ from flownn.kernels.onednn.primitives import (
 from flownn.kernels.windows import output_size
 
 _DIRECT = 1  # dnnl_convolution_direct
+# The gradient of filters is a running float32 sum over samples and positions, whose error grows with the root of their
+# number (for 3 channels all of it, for many that of rows): beyond this, samples are taken in blocks, and blocks added.
+_MOST_POSITIONS = 1 << 15
 
 
 class _Geometry(NamedTuple):
@@ -229,17 +233,25 @@ def _correlate_filters(
     filters = _filters_layout(result, groups)
     if not result.size or filters is None:
         return NotImplemented
-    geometry = _geometry(x.shape, y.shape, filters, stride, padding, dilation)
-    found = cached(("filters", geometry), partial(_make_filters, geometry))
-    if found is None:
-        return NotImplemented
-    images = as_channels_last(x), as_channels_last(y)
-    if found.reorder is None:
-        found.run(*images, result)
-    else:
-        address = workspace("filters", found.filter_bytes)
-        found.run(*images, address)
-        found.reorder(address, result)
+    images, gradients = as_channels_last(x), as_channels_last(y)
+    samples = x.shape[0]
+    blocks = min(samples, -(-samples * math.prod(y.shape[2:]) // _MOST_POSITIONS))
+    step = -(-samples // blocks)
+    for start in range(0, samples, step):
+        part = slice(start, start + step)
+        target = result if not start else np.empty_like(result)
+        geometry = _geometry(images[part].shape, gradients[part].shape, filters, stride, padding, dilation)
+        found = cached(("filters", geometry), partial(_make_filters, geometry))
+        if found is None:
+            return NotImplemented
+        if found.reorder is None:
+            found.run(images[part], gradients[part], target)
+        else:
+            address = workspace("filters", found.filter_bytes)
+            found.run(images[part], gradients[part], address)
+            found.reorder(address, target)
+        if start:
+            result += target
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -11,10 +12,20 @@ from numpy.typing import NDArray
 from flownn.kernels import kernel
 from flownn.kernels.onednn.flat import empty_like, is_finite
 from flownn.kernels.onednn.memory import descriptor, plain
-from flownn.kernels.onednn.primitives import DIFF_DST, DIFF_SRC, DST, FORWARD_TRAINING, SRC, Primitive, cached
+from flownn.kernels.onednn.primitives import (
+    DIFF_DST,
+    DIFF_SRC,
+    DST,
+    FORWARD_INFERENCE,
+    FORWARD_TRAINING,
+    SRC,
+    Primitive,
+    cached,
+)
 from flownn.kernels.pointwise import like_layout
 
 _ACCURATE = 0x30000  # dnnl_softmax_accurate
+_EXP = 0x2A  # dnnl_eltwise_exp
 # Longer rows are summed in too few partial sums to be as exact as the definition.
 _LONGEST_ROW = 4096
 
@@ -65,3 +76,21 @@ def _softmax_backward(xp: Any, g: NDArray[Any], y: NDArray[Any], axis: int, log:
     result = empty_like(y)
     run(y, like_layout(g, result), result)
     return result
+
+
+def _make_exp(count: int) -> Primitive:
+    vector = descriptor(plain((count,))).handle
+    return Primitive(
+        "dnnl_eltwise_forward_primitive_desc_create", (FORWARD_INFERENCE, _EXP, vector, vector, 0.0, 0.0), (SRC, DST)
+    )
+
+
+@kernel("exp_in_place", device="cpu", provider="onednn")
+def _exp_in_place(xp: Any, x: NDArray[Any]) -> Any:
+    if x.dtype != np.float32 or not x.size or not x.flags.c_contiguous:
+        return NotImplemented
+    run = cached(("exp", x.size), partial(_make_exp, x.size))
+    if run is None or math.isnan(x.max()):  # of nan the library makes inf
+        return NotImplemented
+    run(x, x)
+    return None
