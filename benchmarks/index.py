@@ -150,14 +150,14 @@ def main() -> None:
     psutil.cpu_percent()
     result: dict[str, Any] = {"records": args.records, "parts": args.parts, "index": {}}
     for name, (share, least, most) in SIZES.items():
-        records = args.records // share
+        records, parts = args.records // share, max(1, args.parts // share)
         with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
             lengths = np.random.default_rng(0).integers(least, most, records)
-            for number, own in enumerate(np.array_split(lengths, args.parts)):
+            for number, own in enumerate(np.array_split(lengths, parts)):
                 make_part(Path(folder) / part_name(number), own)
-            found = result["index"][name] = index_times(Path(folder), records, args.parts, args.rounds)
+            found = result["index"][name] = index_times(Path(folder), records, parts, args.rounds)
         print(
-            f"{name}: {records} in {args.parts} parts: built in {found['build_s']:.2f} s, "
+            f"{name}: {records} in {parts} parts: built in {found['build_s']:.2f} s, "
             f"{found['records_per_s']:,.0f} records/s (target {MIN_RECORDS_PER_S:,}); opened in "
             f"{found['open_ms']:.1f} ms (target {MAX_OPEN_MS:g})"
         )

@@ -267,13 +267,19 @@ class _Bench:
         """Records per second by number of readers, until more of them do not help."""
         rates: dict[int, float] = {}
         for readers in _READERS:
-            spec = {**self._pickled(self._pipeline), "readers": readers}
-            timing = Timing(seconds=1.0, batches=1, warmup_batches=1, warmup_s=0.2)
-            with started(SideSpec("reads", "flowdata.bench.reads", spec), timing) as runner:
-                rates[readers] = runner.measure(timing).images_per_second
-            if readers > 1 and rates[readers] < 1.2 * rates[readers // 2]:
+            rates[readers] = self._read_rate(readers)
+            enough = 1.2 * rates[readers // 2] if readers > 1 else 0.0
+            if rates[readers] < enough:  # look twice: something else may have been in the way
+                rates[readers] = max(rates[readers], self._read_rate(readers))
+            if rates[readers] < enough:
                 break
         return rates
+
+    def _read_rate(self, readers: int) -> float:
+        spec = {**self._pickled(self._pipeline), "readers": readers}
+        timing = Timing(seconds=1.0, batches=1, warmup_batches=1, warmup_s=0.2)
+        with started(SideSpec("reads", "flowdata.bench.reads", spec), timing) as runner:
+            return runner.measure(timing).images_per_second
 
     def _trace(self, path: Path) -> dict[str, Any]:
         events = self._traced_run(self._pipeline)
