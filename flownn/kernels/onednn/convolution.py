@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flownn.kernels import kernel
 from flownn.kernels.convolution import Padding, padded_shape
+from flownn.kernels.onednn.library import OneDNNError
 from flownn.kernels.onednn.memory import (
     Descriptor,
     Layout,
@@ -40,7 +41,7 @@ from flownn.kernels.onednn.primitives import (
 )
 from flownn.kernels.windows import output_size
 
-_DIRECT = 1  # dnnl_convolution_direct
+_DIRECT, _DECONVOLUTION_DIRECT = 1, 10  # dnnl_alg_kind_t
 # The gradient of filters is a running float32 sum over samples and positions, whose error grows with the root of their
 # number (for 3 channels all of it, for many that of rows): beyond this, samples are taken in blocks, and blocks added.
 _MOST_POSITIONS = 1 << 15
@@ -147,6 +148,32 @@ def _make_adjoint(geometry: _Geometry) -> _Convolution:
     return _Convolution(primitive, geometry.filters, WEIGHTS)
 
 
+def _make_deconvolution(geometry: _Geometry) -> _Convolution:
+    """The adjoint with a bias: to the library a convolution of its own, from the result's channels to the image's.
+
+    Raises:
+        OneDNNError: the library would add the bias afterwards, which takes longer than NumPy.
+    """
+    (groups, filters, channels, *kernel_size), (first, of_filter, of_channel, *steps) = geometry.filters
+    turned = ((groups, channels, filters, *kernel_size), (first, of_channel, of_filter, *steps))
+    primitive = Primitive(
+        "dnnl_deconvolution_forward_primitive_desc_create",
+        (
+            FORWARD_TRAINING,
+            _DECONVOLUTION_DIRECT,
+            geometry.memory("result"),
+            any_layout(turned[0]).handle,
+            descriptor(plain((groups * channels,))).handle,
+            geometry.memory("image"),
+            *geometry.windows(),
+        ),
+        (SRC, DST, WEIGHTS, BIAS),
+    )
+    if primitive.implementation.startswith("conv:any"):
+        raise OneDNNError("onednn: no deconvolution that adds the bias on the way")
+    return _Convolution(primitive, turned, WEIGHTS)
+
+
 def _make_filters(geometry: _Geometry) -> _Convolution:
     hint = cached(("correlate", geometry, False), partial(_make_correlate, geometry, False))
     primitive = Primitive(
@@ -206,10 +233,15 @@ def _correlate_adjoint(
         return NotImplemented
     image = (y.shape[0], weight.shape[1] * groups, *spatial)
     geometry = _geometry(image, y.shape, filters, stride, padding, dilation)
+    result = empty_channels_last(image)
+    if bias is not None:
+        found = cached(("deconvolution", geometry), partial(_make_deconvolution, geometry))
+        if found is not None:
+            found.run(as_channels_last(y), result, found.filters(weight), np.ascontiguousarray(bias))
+            return result
     found = cached(("adjoint", geometry), partial(_make_adjoint, geometry))
     if found is None:
         return NotImplemented
-    result = empty_channels_last(image)
     found.run(as_channels_last(y), result, found.filters(weight))
     if bias is not None:
         result += bias.reshape(-1, *[1] * len(spatial))
