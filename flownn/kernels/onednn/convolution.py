@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,19 +79,26 @@ class _Geometry(NamedTuple):
         )
 
 
+@lru_cache(maxsize=4096)
 def _geometry(
     image: tuple[int, ...],
     result: tuple[int, ...] | None,
     filters: Layout,
-    stride: Sequence[int],
-    padding: Padding,
-    dilation: Sequence[int],
+    stride: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
 ) -> _Geometry:
     if result is None:
         padded = padded_shape(image[2:], padding)[0]
         channels = filters[0][0] * filters[0][1]
         result = (image[0], channels, *map(output_size, padded, filters[0][3:], stride, dilation))
-    return _Geometry(image, result, filters, tuple(stride), tuple(padding), tuple(dilation))
+    return _Geometry(image, result, filters, stride, padding, dilation)
+
+
+def _tuples(*attributes: Sequence[Any]) -> Any:
+    """Stride, padding and dilation as what a key is made of."""
+    stride, padding, dilation = attributes
+    return tuple(stride), tuple(map(tuple, padding)), tuple(dilation)
 
 
 class _Convolution:
@@ -206,7 +213,7 @@ def _correlate(
     filters = _filters_layout(weight, groups)
     if filters is None or not _supported(padding, x, weight, bias):
         return NotImplemented
-    geometry = _geometry(x.shape, None, filters, stride, padding, dilation)
+    geometry = _geometry(x.shape, None, filters, *_tuples(stride, padding, dilation))
     found = cached(("correlate", geometry, bias is not None), partial(_make_correlate, geometry, bias is not None))
     if found is None:
         return NotImplemented
@@ -232,7 +239,7 @@ def _correlate_adjoint(
     if filters is None or not _supported(padding, y, weight, bias):
         return NotImplemented
     image = (y.shape[0], weight.shape[1] * groups, *spatial)
-    geometry = _geometry(image, y.shape, filters, stride, padding, dilation)
+    geometry = _geometry(image, y.shape, filters, *_tuples(stride, padding, dilation))
     result = empty_channels_last(image)
     if bias is not None:
         found = cached(("deconvolution", geometry), partial(_make_deconvolution, geometry))
@@ -272,7 +279,7 @@ def _correlate_filters(
     for start in range(0, samples, step):
         part = slice(start, start + step)
         target = result if not start else np.empty_like(result)
-        geometry = _geometry(images[part].shape, gradients[part].shape, filters, stride, padding, dilation)
+        geometry = _geometry(images[part].shape, gradients[part].shape, filters, *_tuples(stride, padding, dilation))
         found = cached(("filters", geometry), partial(_make_filters, geometry))
         if found is None:
             return NotImplemented
