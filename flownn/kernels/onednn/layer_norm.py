@@ -91,10 +91,22 @@ def _normalize_rows(
         weight = np.ones(width, np.float32) if scale is None else np.ascontiguousarray(scale)
         back = aligned_empty(rows.size).reshape(rows.shape)
         scales, shifts = np.empty((2, len(plan.starts), width), np.float32)
-        for i, start in enumerate(plan.starts):
-            part = slice(start, start + _RUN)
-            plan.backward[i](
-                rows[part], g[part], mean[part], variance[part], weight, weight, back[part], scales[i], shifts[i]
+        of_numbers = [4 * start for start in plan.starts]
+        x_at, g_at, back_at, mean_at, variance_at, scales_at, shifts_at = (
+            array.ctypes.data for array in (rows, g, back, mean, variance, scales, shifts)
+        )
+        for i, (run, at) in enumerate(zip(plan.backward, of_numbers, strict=True)):
+            of_rows, row = at * width, 4 * width * i
+            run(
+                x_at + of_rows,
+                g_at + of_rows,
+                mean_at + at,
+                variance_at + at,
+                weight,
+                weight,
+                back_at + of_rows,
+                scales_at + row,
+                shifts_at + row,
             )
         return (
             back,
