@@ -15,7 +15,7 @@ from flownn.autograd import (
     no_grad,
     set_grad_enabled,
 )
-from flownn.backend import backends, device
+from flownn.backend import device
 from flownn.dtypes import (
     bfloat16,
     char,
@@ -45,6 +45,8 @@ from flownn.dtypes import float32 as float
 from flownn.dtypes import int32 as int
 from flownn.errors import DeviceError, DtypeError, FlowError, GradientError, ShapeError
 from flownn.functions import *  # noqa: F403 - listed there, one by one
+from flownn.kernels.providers import backends, use_kernels
+from flownn.kernels.threads import get_num_threads, set_num_threads
 from flownn.memory import keep_freed_memory
 from flownn.ops.layout import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from flownn.printing import set_printoptions
@@ -99,6 +101,7 @@ __all__ = [
     "float32",
     "float64",
     "get_default_dtype",
+    "get_num_threads",
     "get_rng_state",
     "half",
     "hardshrink",
@@ -139,12 +142,14 @@ __all__ = [
     "selu",
     "set_default_dtype",
     "set_grad_enabled",
+    "set_num_threads",
     "set_printoptions",
     "set_rng_state",
     "short",
     "tensor_buffer",
     "threshold",
     "uint8",
+    "use_kernels",
     "utils",
 ]
 __all__ += functions.__all__

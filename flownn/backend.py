@@ -205,12 +205,3 @@ def device_count() -> int:
 def is_available() -> bool:
     """Whether tensors can be moved to a GPU here."""
     return device_count() > 0
-
-
-def backends() -> dict[str, str]:
-    """The kernel provider that serves each device of this machine.
-
-    >>> backends()["cpu"]
-    'numpy'
-    """
-    return {"cpu": "numpy"} | ({"cuda": "cupy"} if is_available() else {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -209,13 +210,27 @@ def check_torch() -> Finding:
     return Finding("PyTorch (peer only)", version or "not installed (only comparisons need it)")
 
 
-def check_kernels(has_libgomp: bool) -> Finding:
-    """Which kernels flownn can choose from, by the packages that are installed."""
-    packages = {"onednn-cpu-gomp": "onednn", "nvidia-cudnn-frontend": "cudnn"}
-    found = installed(packages)
-    providers = [packages[name] for name in found if packages[name] != "onednn" or has_libgomp]
-    providers += ["cupy"] if installed(["cupy", "cupy-cuda12x", "cupy-cuda13x"]) else []
-    return Finding("kernel providers", ", ".join([*providers, "numpy"]))
+# Loading a library of kernels has effects of its own (threads, CPU detection): hence its own process.
+_KERNELS_PROBE = """
+import json
+import flownn
+from flownn.kernels import providers
+lacking = {name: providers.status(name) for name in providers.PROVIDERS if not providers.can_load(name)}
+print(json.dumps([flownn.backends(), lacking]))
+"""
+
+
+def check_kernels(probe: str = _KERNELS_PROBE) -> Finding:
+    """Who computes on each device, and how to get a library that could but does not."""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return Finding("kernel providers", f"flownn does not load: {reason}", "note", "mend the rows above first")
+    serving, lacking = json.loads(done.stdout.splitlines()[-1])
+    text = ", ".join(f"{device}: {provider}" for device, provider in serving.items())
+    if lacking:
+        return Finding("kernel providers", text, "note", "; ".join(f"{name}: {why}" for name, why in lacking.items()))
+    return Finding("kernel providers", text)
 
 
 def has_libgomp() -> bool:
@@ -282,7 +297,7 @@ def findings() -> list[Finding]:
         check_mpiexec(),
         check_gpu(),
         check_torch(),
-        check_kernels(gomp),
+        check_kernels(),
         check_libgomp(gomp),
         check_cpus(),
         check_memory() if _is_importable("psutil") else Finding("memory", "unknown without psutil"),

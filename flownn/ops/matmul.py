@@ -9,14 +9,16 @@ from flownn import dtypes
 from flownn.autograd import op
 from flownn.backend import Array
 from flownn.errors import DtypeError, ShapeError
+from flownn.kernels.products import matrix_product
 
 
-def _product(x: Array, y: Array) -> Any:
-    """``x @ y``; NumPy would multiply float16 without BLAS and return bfloat16 as float32."""
+def _product(xp: Any, x: Array, y: Array, bias: Array | None = None) -> Any:
+    """``x @ y + bias``; NumPy would multiply float16 without BLAS and return bfloat16 as float32."""
     wide = dtypes.accumulator(x.dtype)
     if wide is None:
-        return x @ y
-    return (x.astype(wide) @ y.astype(wide)).astype(x.dtype)
+        return matrix_product(xp, x, y, bias)
+    product = matrix_product(xp, x.astype(wide), y.astype(wide)).astype(x.dtype)
+    return product if bias is None else product + bias
 
 
 def require_one_dtype(name: str, *arrays: Array | None) -> None:
@@ -43,7 +45,7 @@ def matmul(xp: Any, x: Array, y: Array) -> Any:
     if not x.ndim or not y.ndim or x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
         raise ShapeError(f"matmul: expected (..., n, k) and (..., k, m), got {tuple(x.shape)} and {tuple(y.shape)}")
     try:
-        result = _product(x, y)
+        result = _product(xp, x, y)
     except ValueError as error:
         raise ShapeError(
             f"matmul: the dims before the last two do not broadcast in {tuple(x.shape)} and {tuple(y.shape)}"
@@ -58,10 +60,10 @@ def matmul(xp: Any, x: Array, y: Array) -> Any:
             g = xp.expand_dims(g, -1)
 
         def of_y() -> Any:
-            gradient = _product(left.swapaxes(-1, -2), g)
+            gradient = _product(xp, left.swapaxes(-1, -2), g)
             return gradient[..., 0] if y.ndim == 1 else gradient
 
-        return lambda: _product(g, right.swapaxes(-1, -2)), of_y
+        return lambda: _product(xp, g, right.swapaxes(-1, -2)), of_y
 
     return result, vjp
 
@@ -77,9 +79,9 @@ def bmm(xp: Any, x: Array, y: Array) -> Any:
     require_one_dtype("bmm", x, y)
     if x.ndim != 3 or y.ndim != 3 or x.shape[0] != y.shape[0] or x.shape[2] != y.shape[1]:
         raise ShapeError(f"bmm: expected (N, n, k) and (N, k, m), got {tuple(x.shape)} and {tuple(y.shape)}")
-    return _product(x, y), lambda g: (
-        lambda: _product(g, y.swapaxes(1, 2)),
-        lambda: _product(x.swapaxes(1, 2), g),
+    return _product(xp, x, y), lambda g: (
+        lambda: _product(xp, g, y.swapaxes(1, 2)),
+        lambda: _product(xp, x.swapaxes(1, 2), g),
     )
 
 
@@ -98,15 +100,13 @@ def linear(xp: Any, x: Array, weight: Array, bias: Array | None = None) -> Any:
         raise ShapeError(f"linear: expected a bias of shape ({weight.shape[0]},), got {tuple(bias.shape)}")
     count = math.prod(x.shape[:-1])
     rows = x.reshape(count, x.shape[-1])  # one large product instead of one per leading dim
-    y = _product(rows, weight.T).reshape(*x.shape[:-1], weight.shape[0])
-    if bias is not None:
-        y += bias
+    y = _product(xp, rows, weight.T, bias).reshape(*x.shape[:-1], weight.shape[0])
 
     def vjp(g: Array) -> Any:
         g_rows = g.reshape(count, g.shape[-1])
         return (
-            lambda: _product(g_rows, weight).reshape(x.shape),
-            lambda: _product(g_rows.T, rows),
+            lambda: _product(xp, g_rows, weight).reshape(x.shape),
+            lambda: _product(xp, g_rows.T, rows),
             g_rows,  # the engine sums the dims that the bias was broadcast over
         )
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-from threadpoolctl import threadpool_limits
 
 import flowdist
 import flownn as flow
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_intermixed_args(argv)
     recipe = load_recipe(args.recipe, args.overrides, allow_imports=args.allow_imports)
     comm = flowdist.connect()
-    with threadpool_limits(recipe.config.compute_threads), reporting(comm.rank) as report:
+    with _computing_with(recipe.config.compute_threads), reporting(comm.rank) as report:
         if recipe.config.mode == "train":
             root = Path(recipe.config.run.root) / Path(args.recipe).stem
             _train(recipe, comm, report, root, args.resume)
@@ -51,6 +50,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             _predict(recipe, comm, report)
     comm.close()
+
+
+@contextmanager
+def _computing_with(threads: int) -> Iterator[None]:
+    """Compute with so many threads inside."""
+    before = flow.get_num_threads()
+    flow.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        flow.set_num_threads(before)
 
 
 def _train(recipe: Recipe, comm: Communicator, report: Reporter, root: Path, resume: str | None) -> None:

@@ -63,6 +63,21 @@ def test_the_image_decoders_are_named() -> None:
     assert "nvidia-nvimgcodec-cu13 is not installed" in found.value or found.value.startswith("nvImageCodec ")
 
 
+def test_the_kernel_providers_are_named_with_what_is_missing() -> None:
+    found = doctor.check_kernels()
+    assert found.value.startswith("cpu: ")
+    assert (found.level, found.fix) == ("ok", "") or found.fix.startswith("onednn: ")
+    lacking = doctor.check_kernels(
+        """print('[{"cpu": "numpy (onednn: no libgomp)"}, {"onednn": "no libgomp: install it"}]')"""
+    )
+    assert lacking == Finding(
+        "kernel providers", "cpu: numpy (onednn: no libgomp)", "note", "onednn: no libgomp: install it"
+    )
+    assert doctor.check_kernels("raise SystemExit('numpy is gone')") == Finding(
+        "kernel providers", "flownn does not load: numpy is gone", "note", "mend the rows above first"
+    )
+
+
 def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "BASE_IMPORTS", {"json": "json", "not_there": "not-there", "no.pe": "no-pe"})
     found = doctor.check_base_packages()

@@ -102,7 +102,7 @@ def test_blocks_of_samples_do_not_change_the_result(monkeypatch: pytest.MonkeyPa
         return [y.data, *(t.grad.data for t in tensors)]
 
     whole = all_results()
-    monkeypatch.setattr("flownn.ops.conv._BLOCK_BYTES", 1)
+    monkeypatch.setattr("flownn.kernels.convolution._BLOCK_BYTES", 1)
     for one, other in zip(whole, all_results(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
 

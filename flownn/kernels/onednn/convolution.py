@@ -1,0 +1,272 @@
+"""Convolution and its adjoints by oneDNN: float32, channels-last images, filters in the layout that it chooses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flownn.kernels import kernel
+from flownn.kernels.convolution import Padding, padded_shape
+from flownn.kernels.onednn.memory import (
+    Descriptor,
+    Layout,
+    any_layout,
+    channels_last,
+    descriptor,
+    dims,
+    empty_channels_last,
+    layout_of,
+    plain,
+    workspace,
+)
+from flownn.kernels.onednn.primitives import (
+    BIAS,
+    DIFF_DST,
+    DIFF_SRC,
+    DIFF_WEIGHTS,
+    DST,
+    FORWARD_TRAINING,
+    SRC,
+    WEIGHTS,
+    Primitive,
+    Reorder,
+    as_channels_last,
+    cached,
+)
+from flownn.kernels.windows import output_size
+
+_DIRECT = 1  # dnnl_convolution_direct
+# The gradient of filters is a running float32 sum over samples and positions, whose error grows with the root of their
+# number (for 3 channels all of it, for many that of rows): beyond this, samples are taken in blocks, and blocks added.
+_MOST_POSITIONS = 1 << 15
+
+
+class _Geometry(NamedTuple):
+    """What a convolution is compiled for.
+
+    Args:
+        image: Shape (N, C, *spatial) of the side that windows are read from.
+        result: Shape (N, O, *out) of the other side.
+        filters: Layout of (groups, O / groups, C / groups, *kernel_size) in the caller's memory.
+    """
+
+    image: tuple[int, ...]
+    result: tuple[int, ...]
+    filters: Layout
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+
+    def memory(self, which: str) -> int:
+        """Handle of the descriptor of one side in channels-last memory, or of filters in any layout."""
+        if which == "filters":
+            return any_layout(self.filters[0]).handle
+        return descriptor(channels_last(getattr(self, which))).handle
+
+    def windows(self) -> tuple[Any, ...]:
+        """Strides, dilations (0 is dense there), padding before and after, as the library takes them."""
+        return (
+            dims(self.stride),
+            dims([d - 1 for d in self.dilation]),
+            dims([before for before, _ in self.padding]),
+            dims([after for _, after in self.padding]),
+        )
+
+
+def _geometry(
+    image: tuple[int, ...],
+    result: tuple[int, ...] | None,
+    filters: Layout,
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+) -> _Geometry:
+    if result is None:
+        padded = padded_shape(image[2:], padding)[0]
+        channels = filters[0][0] * filters[0][1]
+        result = (image[0], channels, *map(output_size, padded, filters[0][3:], stride, dilation))
+    return _Geometry(image, result, filters, tuple(stride), tuple(padding), tuple(dilation))
+
+
+class _Convolution:
+    """A primitive, and the reorder between its layout of the filters and the caller's, where they differ."""
+
+    def __init__(self, primitive: Primitive, filters: Layout, argument: int) -> None:
+        own, other = primitive.descriptor(argument), descriptor(filters)
+        self.run = primitive
+        self.filter_bytes = own.nbytes
+        pair: tuple[Descriptor, Descriptor] = (other, own) if argument == WEIGHTS else (own, other)
+        self.reorder = None if own.same_as(other) else Reorder(*pair)
+
+    def filters(self, weight: NDArray[Any]) -> NDArray[Any] | int:
+        """The filters in the primitive's layout; valid until this thread asks for the next."""
+        if self.reorder is None:
+            return weight
+        address = workspace("filters", self.filter_bytes)
+        self.reorder(weight, address)
+        return address
+
+
+def _make_correlate(geometry: _Geometry, bias: bool) -> _Convolution:
+    (channels,) = geometry.result[1:2]
+    primitive = Primitive(
+        "dnnl_convolution_forward_primitive_desc_create",
+        (
+            FORWARD_TRAINING,
+            _DIRECT,
+            geometry.memory("image"),
+            geometry.memory("filters"),
+            descriptor(plain((channels,))).handle if bias else None,
+            geometry.memory("result"),
+            *geometry.windows(),
+        ),
+        (SRC, DST, WEIGHTS, BIAS) if bias else (SRC, DST, WEIGHTS),
+    )
+    return _Convolution(primitive, geometry.filters, WEIGHTS)
+
+
+def _make_adjoint(geometry: _Geometry) -> _Convolution:
+    hint = cached(("correlate", geometry, False), partial(_make_correlate, geometry, False))
+    primitive = Primitive(
+        "dnnl_convolution_backward_data_primitive_desc_create",
+        (
+            _DIRECT,
+            geometry.memory("image"),
+            geometry.memory("filters"),
+            geometry.memory("result"),
+            *geometry.windows(),
+            hint.run.hint if hint else None,
+        ),
+        (DIFF_DST, DIFF_SRC, WEIGHTS),
+    )
+    return _Convolution(primitive, geometry.filters, WEIGHTS)
+
+
+def _make_filters(geometry: _Geometry) -> _Convolution:
+    hint = cached(("correlate", geometry, False), partial(_make_correlate, geometry, False))
+    primitive = Primitive(
+        "dnnl_convolution_backward_weights_primitive_desc_create",
+        (
+            _DIRECT,
+            geometry.memory("image"),
+            geometry.memory("filters"),
+            None,
+            geometry.memory("result"),
+            *geometry.windows(),
+            hint.run.hint if hint else None,
+        ),
+        (SRC, DIFF_DST, DIFF_WEIGHTS),
+    )
+    return _Convolution(primitive, geometry.filters, DIFF_WEIGHTS)
+
+
+@kernel("correlate", device="cpu", provider="onednn")
+def _correlate(
+    xp: Any,
+    x: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+    groups: int,
+) -> Any:
+    filters = _filters_layout(weight, groups)
+    if filters is None or not _supported(padding, x, weight, bias):
+        return NotImplemented
+    geometry = _geometry(x.shape, None, filters, stride, padding, dilation)
+    found = cached(("correlate", geometry, bias is not None), partial(_make_correlate, geometry, bias is not None))
+    if found is None:
+        return NotImplemented
+    result = empty_channels_last(geometry.result)
+    last = () if bias is None else (np.ascontiguousarray(bias),)
+    found.run(as_channels_last(x), result, found.filters(weight), *last)
+    return result
+
+
+@kernel("correlate_adjoint", device="cpu", provider="onednn")
+def _correlate_adjoint(
+    xp: Any,
+    y: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    spatial: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+    groups: int,
+) -> Any:
+    filters = _filters_layout(weight, groups)
+    if filters is None or not _supported(padding, y, weight, bias):
+        return NotImplemented
+    image = (y.shape[0], weight.shape[1] * groups, *spatial)
+    geometry = _geometry(image, y.shape, filters, stride, padding, dilation)
+    found = cached(("adjoint", geometry), partial(_make_adjoint, geometry))
+    if found is None:
+        return NotImplemented
+    result = empty_channels_last(image)
+    found.run(as_channels_last(y), result, found.filters(weight))
+    if bias is not None:
+        result += bias.reshape(-1, *[1] * len(spatial))
+    return result
+
+
+@kernel("correlate_filters", device="cpu", provider="onednn")
+def _correlate_filters(
+    xp: Any,
+    y: NDArray[Any],
+    x: NDArray[Any],
+    shape: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+    groups: int,
+) -> Any:
+    if not _supported(padding, y, x, None):
+        return NotImplemented
+    result = np.empty(tuple(shape), np.float32)
+    filters = _filters_layout(result, groups)
+    if not result.size or filters is None:
+        return NotImplemented
+    images, gradients = as_channels_last(x), as_channels_last(y)
+    samples = x.shape[0]
+    blocks = min(samples, -(-samples * math.prod(y.shape[2:]) // _MOST_POSITIONS))
+    step = -(-samples // blocks)
+    for start in range(0, samples, step):
+        part = slice(start, start + step)
+        target = result if not start else np.empty_like(result)
+        geometry = _geometry(images[part].shape, gradients[part].shape, filters, stride, padding, dilation)
+        found = cached(("filters", geometry), partial(_make_filters, geometry))
+        if found is None:
+            return NotImplemented
+        if found.reorder is None:
+            found.run(images[part], gradients[part], target)
+        else:
+            address = workspace("filters", found.filter_bytes)
+            found.run(images[part], gradients[part], address)
+            found.reorder(address, target)
+        if start:
+            result += target
+    return result
+
+
+def _supported(padding: Padding, *arrays: NDArray[Any] | None) -> bool:
+    """Whether everything is float32 and not empty, and nothing is cropped."""
+    return min(map(min, padding)) >= 0 and all(
+        array is None or (array.dtype == np.float32 and array.size) for array in arrays
+    )
+
+
+def _filters_layout(weight: NDArray[Any], groups: int) -> Layout | None:
+    """The weight as the library's (groups, O / groups, C / groups, *kernel_size)."""
+    found = layout_of(weight)
+    if found is None:
+        return None
+    (filters, *shape), (first, *strides) = found
+    per_group = filters // groups
+    return (groups, per_group, *shape), (first * per_group, first, *strides)
