@@ -157,10 +157,20 @@ class Pipeline:
         return tuple(zip(stage_names(stages), stages, strict=True))
 
     @cached_property
-    def _specs(self) -> Specs:
-        specs = self.source.output_spec()
+    def _step_specs(self) -> tuple[Specs, ...]:
+        """What a sample holds after each of :attr:`step_names`."""
+        found = [self.source.output_spec()]
         for name, each in self._named_stages:
-            specs = _output_spec(name, each, specs, ", which no earlier stage produces")
+            found.append(_output_spec(name, each, found[-1], ", which no earlier stage produces"))
+        return tuple(found)
+
+    def specs_at_cuts(self) -> list[Specs]:
+        """What a sample holds where it goes from one group to the next."""
+        return [self._step_specs[group.steps.stop - 1] for group in self.groups[:-1]]
+
+    @cached_property
+    def _specs(self) -> Specs:
+        specs = self._step_specs[-1]
         arrays = {name: spec for name, spec in specs.items() if not spec.dtype.hasobject}
         if self.outputs is None:
             return arrays

@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser, count: Callable[[str], int]) 
         "--against", type=_names, default=(), metavar="PEER,…", help="peers to run beside it: dali, torch, spdl"
     )
     parser.add_argument("--workers", type=count, help="worker processes of every side; by default the file's")
+    parser.add_argument(
+        "--prefetch", type=count, metavar="N", help="batches that every side prepares ahead; by default as each would"
+    )
     parser.add_argument("--rounds", type=count, default=7, help="interleaved rounds that count (%(default)s)")
     parser.add_argument("--seconds", type=_positive, default=2.0, help="length of a timed stretch (%(default)s)")
     parser.add_argument("--records", type=count, help="use the first records only; 2000 with --against, else all")
@@ -71,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     overrides = list(args.overrides)
     if args.workers is not None:
         overrides += ["executor=process", f"workers={args.workers}"]
+    if args.prefetch is not None:
+        overrides.append(f"prefetch_batches={args.prefetch}")
     options = Options(
         against=args.against,
         rounds=args.rounds,
@@ -78,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         max_repeats=args.max_repeats,
         records=args.records,
         peer_python=dict(args.peer_python),
+        prefetch=args.prefetch,
         trace=args.trace,
     )
     result = bench(load_pipeline(args.config, overrides), options, lambda text: print(text, flush=True))
@@ -112,6 +118,11 @@ def summary(result: dict[str, Any]) -> list[str]:
         text = f"{ratio['median']:.2f} of the limit" if name == "limit" else f"{ratio['median']:.2f} times {name}"
         lines.append(f"flowdata: {text} ({ratio['least']:.2f} to {ratio['largest']:.2f} over {len(result['rounds'])} "
                      f"rounds)")  # fmt: skip
+    for name, ratio in result["memory_ratios"].items():
+        if ratio:
+            ours, its = (result["sides"][each]["batches_ahead"] for each in ("flowdata", name))
+            lines.append(f"flowdata: {ratio['median']:.2f} times the memory of {name} ({ratio['least']:.2f} to "
+                         f"{ratio['largest']:.2f}), with {ours} batches ahead, {name} with {its}")  # fmt: skip
     lines += [f"{name}: skipped: {why}" for name, why in result["skipped"].items()]
     if disturbed := result["rounds_disturbed"]:
         lines.append(f"warning: in {disturbed} of {len(result['rounds'])} rounds other processes took more than "

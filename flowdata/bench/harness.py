@@ -274,10 +274,10 @@ class Rounds:
         """Median and spread of a figure."""
         return spread(self.values(side, figure))
 
-    def ratio(self, side: str, to: str) -> dict[str, float] | None:
-        """Median and spread of the ratio of two sides' images per second within a round."""
-        pairs = zip(self.values(side, "images_per_second"), self.values(to, "images_per_second"), strict=True)
-        return spread([a / b for a, b in pairs])
+    def ratio(self, side: str, to: str, figure: str = "images_per_second") -> dict[str, float] | None:
+        """Median and spread of the ratio of a figure of two sides within a round."""
+        pairs = [(each["sides"][side][figure], each["sides"][to][figure]) for each in self.rounds]
+        return spread([a / b for a, b in pairs if a is not None and b])
 
 
 def spread(values: Sequence[float]) -> dict[str, float] | None:

@@ -38,7 +38,8 @@ def prepare(spec: dict[str, Any]) -> Side:
         "thread": f"{pipeline.workers} worker threads, {ahead}",
         "process": f"{pipeline.workers} worker processes, {ahead}",
     }[pipeline.executor]
-    return Side(f"this pipeline, {how}", start, observe=observe)
+    depth = 0 if pipeline.executor == "serial" else pipeline.prefetch_batches
+    return Side(f"this pipeline, {how}", start, ahead=depth, observe=observe)
 
 
 def as_plain(stats: LoaderStats) -> dict[str, Any]:

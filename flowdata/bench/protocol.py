@@ -34,6 +34,7 @@ class Side:
         start: Opens an endless iterator of batches, each a mapping of names to arrays with the samples along the
             first axis; the first value counts.
         versions: Versions of the libraries that do the work.
+        ahead: Batches that it prepares, or has ready, ahead of the consumer; None where that is no number of batches.
         choice: What the side chose by measuring, to be handed to it as ``spec["choice"]`` from then on.
         observe: Begins to observe the side's workers while it is started; what it returns ends that and says what they
             did meanwhile.
@@ -42,6 +43,7 @@ class Side:
     does: str
     start: Callable[[], AbstractContextManager[Iterator[Arrays]]]
     versions: dict[str, str] = field(default_factory=dict)
+    ahead: int | None = None
     choice: str | None = None
     observe: Callable[[], Callable[[], dict[str, Any]]] | None = None
 
@@ -57,7 +59,8 @@ def serve(prepare: Callable[[dict[str, Any]], Side]) -> None:
     except Missing as error:
         _tell(answers, missing=str(error))
         return
-    _tell(answers, ready={"does": side.does, "versions": side.versions, "choice": side.choice})
+    about = {"does": side.does, "versions": side.versions, "batches_ahead": side.ahead, "choice": side.choice}
+    _tell(answers, ready=about)
     start = time.perf_counter()
     with side.start() as batches:
         first = next(batches)

@@ -87,6 +87,12 @@ def _chips(result: Mapping[str, Any]) -> str:
     for name, ratio in result["ratios"].items():
         label = f"{ratio['median']:.2f} of the limit" if name == "limit" else f"{ratio['median']:.2f} × {name}"
         chips.append(("", label))
+    for name, ratio in result["memory_ratios"].items():
+        ahead = [result["sides"][each]["batches_ahead"] for each in ("flowdata", name)]
+        if ratio:
+            chips.append(
+                ("", f"{ratio['median']:.2f} × the memory of {name} ({ahead[0]} and {ahead[1]} batches ahead)")
+            )
     if result["valid"]:
         chips.append(("good", f"equal bytes for {', '.join(result['digests'])} workers"))
     else:

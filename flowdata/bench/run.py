@@ -15,6 +15,7 @@ from typing import Any
 
 import cloudpickle
 
+from flowdata.bench.calls import decoder_calls
 from flowdata.bench.environment import cpu_capacity, environment
 from flowdata.bench.harness import MAX_OTHER_CPU, Rounds, SideSpec, Timing, run_rounds, started
 from flowdata.bench.trace import read_events, traced, write_trace
@@ -46,6 +47,7 @@ class Options:
         max_repeats: Disturbed rounds to repeat; by default two for each round.
         records: Records to use, the first of the data set; all by default, some thousands with peers.
         peer_python: Interpreter by peer, where that is another environment's.
+        prefetch: Batches that the peers prepare ahead, as far as they can count so; their defaults without.
         trace: File for a trace.
     """
 
@@ -55,6 +57,7 @@ class Options:
     max_repeats: int | None = None
     records: int | None = None
     peer_python: Mapping[str, str] = field(default_factory=dict)
+    prefetch: int | None = None
     trace: Path | None = None
 
 
@@ -118,6 +121,7 @@ class _Bench:
             "timing": {"rounds": self._options.rounds, "max_repeats": repeats, **asdict(self._timing)},
             "sides": {name: self._side(name, rounds) for name in names},
             "ratios": {name: rounds.ratio(OURS, name) for name in names if name != OURS},
+            "memory_ratios": {name: rounds.ratio(OURS, name, "pss_mib") for name in names if name not in (OURS, LIMIT)},
             "skipped": skipped,
             "rounds": rounds.rounds,
             "rounds_repeated": rounds.repeated,
@@ -164,8 +168,11 @@ class _Bench:
             "files": self._files,
             "workers": workers,
             "batch_size": self._pipeline.batch_size,
+            "prefetch": self._options.prefetch,
         }
-        limit = {**spec, "workers": max(1, min(workers, int(cpu_capacity())))}
+        (self._folder / "calls").mkdir()
+        calls = [asdict(each) for each in decoder_calls(self._pipeline, self._files, self._folder / "calls")]
+        limit = {**spec, "calls": calls, "workers": max(1, min(workers, int(cpu_capacity())))}
         return [
             *(
                 SideSpec(
@@ -297,4 +304,4 @@ class _Bench:
             figures["first_batch_s"] = figures["wait_share"] = None
         else:
             figures |= {each: about[each] for each in ("shape", "dtype", "mean", "std") if each in about}
-        return {"does": about["does"], "versions": about["versions"], **figures}
+        return {**{each: about[each] for each in ("does", "versions", "batches_ahead")}, **figures}

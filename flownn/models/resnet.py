@@ -8,6 +8,7 @@ from typing import ClassVar
 from flownn import nn
 from flownn.models.registry import register
 from flownn.nn import init
+from flownn.nn.modules.norm import norm_add_relu
 from flownn.tensor import Tensor
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet_small"]
@@ -55,11 +56,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the block."""
-        x = self.relu(self.bn1(self.conv1(input)))
-        x = self.bn2(self.conv2(x))
-        x = x + (input if self.downsample is None else self.downsample(input))
-        result: Tensor = self.relu(x)
-        return result
+        x = norm_add_relu(self.bn1, self.relu, self.conv1(input))
+        short_cut = input if self.downsample is None else self.downsample(input)
+        return norm_add_relu(self.bn2, self.relu, self.conv2(x), short_cut)
 
 
 class Bottleneck(nn.Module):
@@ -98,12 +97,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the block."""
-        x = self.relu(self.bn1(self.conv1(input)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        x = self.bn3(self.conv3(x))
-        x = x + (input if self.downsample is None else self.downsample(input))
-        result: Tensor = self.relu(x)
-        return result
+        x = norm_add_relu(self.bn1, self.relu, self.conv1(input))
+        x = norm_add_relu(self.bn2, self.relu, self.conv2(x))
+        short_cut = input if self.downsample is None else self.downsample(input)
+        return norm_add_relu(self.bn3, self.relu, self.conv3(x), short_cut)
 
 
 class ResNet(nn.Module):
@@ -173,7 +170,7 @@ class ResNet(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Scores of the classes."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(input))))
+        x = self.maxpool(norm_add_relu(self.bn1, self.relu, self.conv1(input)))
         for name in self.stages:
             x = getattr(self, name)(x)
         scores: Tensor = self.fc(self.dropout(self.avgpool(x).flatten(1)))

@@ -12,7 +12,7 @@ from flownn.autograd import op
 from flownn.errors import ShapeError
 from flownn.kernels.blocks import cache_blocks
 from flownn.kernels.channels import channel_affine, channel_dot, channel_sum, check_parameters, compute_dtype
-from flownn.ops.norm import from_image, move, normalize_channels, to_image
+from flownn.ops.norm import batch_normalize, move
 
 __all__ = ["group_norm", "instance_norm"]
 
@@ -66,7 +66,7 @@ def instance_norm(
         DtypeError: x is not of a floating point type, or weight and bias do not fit it.
     """
     if not use_input_statistics:
-        image, gradients = normalize_channels(
+        return batch_normalize(
             xp,
             "InstanceNorm",
             x,
@@ -78,8 +78,6 @@ def instance_norm(
             momentum=momentum,
             eps=eps,
         )
-        dtype = image.dtype
-        return from_image(xp, image, x), lambda g: (*gradients(to_image(xp, g, dtype)), None, None)
     count = math.prod(x.shape[2:])
     if count == 1:
         raise ShapeError(f"InstanceNorm: expected more than 1 value per channel and sample, got {tuple(x.shape)}")
@@ -144,6 +142,6 @@ def _normalize_groups(
             along_x = over_group(dots if scale is None else dots * scale) * inverse**2
             channel_affine(xp, centered, [("multiply", along_x), ("add", along_one)], out=centered)
             back[block] = channel_affine(xp, grad, [("multiply", factor)]) - centered
-        return from_image(xp, back, x), grad_weight, grad_bias
+        return xp.moveaxis(back, -1, 1), grad_weight, grad_bias
 
-    return from_image(xp, y, x), vjp, (mean, variance)
+    return xp.moveaxis(y, -1, 1), vjp, (mean, variance)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from flownn.autograd import op
 from flownn.errors import ShapeError
-from flownn.kernels.channels import channel_affine, channel_dot, channel_sum, check_parameters, compute_dtype
+from flownn.kernels.batch_norm import Backward, Gradients, channel_moments, normalize_channels
+from flownn.kernels.channels import check_parameters, compute_dtype
 
-__all__ = ["batch_norm", "from_image", "fused_batch_norm", "normalize_channels", "to_image"]
+__all__ = ["batch_norm", "batch_normalize", "fused_batch_norm", "move"]
 
 SumOverRanks = Callable[[NDArray[Any]], NDArray[Any]]  # of a vector of float64, which every rank passes
 
@@ -45,7 +46,7 @@ def batch_norm(
         ShapeError: one value per channel has no variance to normalise by, or shapes do not fit.
         DtypeError: x is not of a floating point type, or the others do not fit it.
     """
-    y, gradients = normalize_channels(
+    return batch_normalize(
         xp,
         "BatchNorm",
         x,
@@ -58,8 +59,6 @@ def batch_norm(
         eps=eps,
         sum_over_ranks=sum_over_ranks,
     )
-    dtype = y.dtype
-    return from_image(xp, y, x), lambda g: (*gradients(to_image(xp, g, dtype)), None, None)
 
 
 @op
@@ -75,15 +74,18 @@ def fused_batch_norm(
     use_batch_statistics: bool,
     momentum: float,
     eps: float,
+    sum_over_ranks: SumOverRanks | None = None,
 ) -> Any:
-    """``relu(batch_norm(x) + addend)``, with ``addend`` of the shape and dtype of x; saves x and the result alone.
+    """``relu(batch_norm(x) + addend)``, with ``addend`` of the shape and dtype of x.
+
+    Saves x, and with an addend the result. ``sum_over_ranks`` as in `batch_norm`.
 
     Raises:
         ShapeError: as `batch_norm`, or ``addend`` has another shape.
         DtypeError: as `batch_norm`, or ``addend`` has another dtype.
     """
     check_parameters("FusedBatchNorm", x.dtype, x.shape, addend=addend)
-    result, gradients = normalize_channels(
+    y, vjp = batch_normalize(
         xp,
         "FusedBatchNorm",
         x,
@@ -94,21 +96,19 @@ def fused_batch_norm(
         use_batch_statistics=use_batch_statistics,
         momentum=momentum,
         eps=eps,
+        sum_over_ranks=sum_over_ranks,
+        addend=addend,
+        relu=True,
     )
-    if addend is not None:
-        result += xp.moveaxis(addend, 1, -1)
-    y = from_image(xp, xp.maximum(result, 0, out=result), x)
-    dtype = result.dtype
 
-    def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
-        grad = to_image(xp, g, dtype) * (xp.moveaxis(y, 1, -1) > 0)
-        grad_x, grad_weight, grad_bias = gradients(grad)
-        return grad_x, lambda: from_image(xp, grad, x), grad_weight, grad_bias, None, None
+    def with_addend(g: NDArray[Any]) -> tuple[Any, ...]:
+        grad_x, *others, grad_addend = vjp(g)
+        return grad_x, grad_addend, *others
 
-    return y, vjp
+    return y, with_addend
 
 
-def normalize_channels(
+def batch_normalize(
     xp: Any,
     name: str,
     x: NDArray[Any],
@@ -121,29 +121,21 @@ def normalize_channels(
     momentum: float,
     eps: float,
     sum_over_ranks: SumOverRanks | None = None,
-) -> tuple[NDArray[Any], Callable[[NDArray[Any]], tuple[Any, Any, Any]]]:
-    """`batch_norm` as an image (N, *spatial, C), and the function from its gradient to those of x, weight and bias."""
-    dtype = compute_dtype(name, x.dtype)
+    addend: NDArray[Any] | None = None,
+    relu: bool = False,
+) -> tuple[NDArray[Any], Callable[[NDArray[Any]], tuple[Any, ...]]]:
+    """Result and vjp of `batch_norm`; the vjp's last entry is for ``addend``, or None."""
+    compute_dtype(name, x.dtype)
     if x.ndim < 2:
         raise ShapeError(f"{name}: expected input (N, C, ...), got shape {tuple(x.shape)}")
     check_parameters(name, x.dtype, x.shape[1:2], weight=weight, bias=bias)
     check_parameters(name, None, x.shape[1:2], running_mean=running_mean, running_var=running_var)
-    image = to_image(xp, x, dtype)
-    count = image.size // max(image.shape[-1], 1)
     if use_batch_statistics:
         if eps <= 0:
             raise ValueError(f"{name}: expected a positive eps beside the batch's own variance, got {eps}")
-        sums = channel_sum(xp, image)
-        if sum_over_ranks is not None:
-            sums = sum_over_ranks(xp.append(sums, count))
-            count, sums = int(sums[-1]), sums[:-1]
+        count, mean, squares = _batch_moments(xp, x, sum_over_ranks)
         if count == 1:
             raise ShapeError(f"{name}: expected more than 1 value per channel when training, got {tuple(x.shape)}")
-        mean = sums / max(count, 1)
-        result = channel_affine(xp, image, [("subtract", mean)])
-        squares = channel_dot(xp, result, result)
-        if sum_over_ranks is not None:
-            squares = sum_over_ranks(squares)
         variance = squares / max(count, 1)
         if running_mean is not None and running_var is not None and count:
             move(running_mean, mean, momentum)
@@ -152,43 +144,48 @@ def normalize_channels(
         raise ValueError(f"{name}: expected running statistics, or use_batch_statistics")
     else:
         mean, variance = running_mean.astype("float64"), running_var.astype("float64")
-        result = channel_affine(xp, image, [("subtract", mean)])
     inverse = 1 / xp.sqrt(variance + eps)
     scale = inverse if weight is None else inverse * weight.astype("float64")
-    steps = [("multiply", scale)] if bias is None else [("multiply", scale), ("add", bias)]
-    channel_affine(xp, result, steps, out=result)
+    shift = None if bias is None else bias.astype("float64")
+    if x.size:
+        y, backward = normalize_channels(xp, x, mean, scale, shift, addend, relu=relu, from_x=use_batch_statistics)
+    else:
+        y, backward = x.copy(), _empty_gradients(xp, mean, addend)
 
-    def gradients(grad: NDArray[Any]) -> tuple[Any, Any, Any]:
-        centered = channel_affine(xp, to_image(xp, x, dtype), [("subtract", mean)])
-        grad_sum, grad_dot = channel_sum(xp, grad), channel_dot(xp, grad, centered)
+    def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
+        gradients = backward(g)
 
         def grad_x() -> Any:
             if not use_batch_statistics:
-                return from_image(xp, channel_affine(xp, grad, [("multiply", scale)]), x)
-            sums = xp.concatenate([grad_sum, grad_dot])
+                return gradients.x(None, None)
+            along_one, along_x = gradients.sum, gradients.dot
             if sum_over_ranks is not None:
-                sums = sum_over_ranks(sums)
-            along_one, along_x = xp.split(sums / max(count, 1), 2)
-            # d/dx of the mean and the variance: what is left is orthogonal to 1 and to x.
-            back = channel_affine(xp, centered, [("multiply", -along_x * inverse**2)], out=centered)
-            back += grad
-            return from_image(xp, channel_affine(xp, back, [("subtract", along_one), ("multiply", scale)], out=back), x)
+                sums = sum_over_ranks(xp.concatenate([along_one, along_x]))
+                along_one, along_x = sums[: len(mean)], sums[len(mean) :]
+            return gradients.x(along_one / max(count, 1), along_x * (inverse**2 / max(count, 1)))
 
-        return grad_x, grad_dot * inverse, grad_sum
+        return grad_x, gradients.dot * inverse, gradients.sum, None, None, gradients.addend
 
-    return result, gradients
+    return y, vjp
 
 
-def to_image(xp: Any, x: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """Array (N, C, *spatial) as a contiguous image (N, *spatial, C) of ``dtype``; without a copy where it is one."""
-    image: NDArray[Any] = xp.ascontiguousarray(xp.moveaxis(x, 1, -1), dtype=dtype)
-    return image
+def _batch_moments(xp: Any, x: NDArray[Any], sum_over_ranks: SumOverRanks | None) -> tuple[int, Any, Any]:
+    """Values per channel, their mean, and the sum of squared differences from it; of all ranks' batches."""
+    channels = x.shape[1]
+    count = x.size // max(channels, 1)
+    mean, squares = channel_moments(xp, x) if x.size else (xp.zeros(channels), xp.zeros(channels))
+    if sum_over_ranks is None:
+        return count, mean, squares
+    sums = sum_over_ranks(xp.append(mean * count, count))
+    total = int(sums[-1])
+    common = sums[:-1] / max(total, 1)
+    return total, common, sum_over_ranks(squares + count * (mean - common) ** 2)
 
 
-def from_image(xp: Any, image: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
-    """View an image (N, *spatial, C) as (N, C, *spatial), in the dtype of ``x``."""
-    y: NDArray[Any] = xp.moveaxis(image, -1, 1).astype(x.dtype, copy=False)
-    return y
+def _empty_gradients(xp: Any, mean: NDArray[Any], addend: NDArray[Any] | None) -> Backward:
+    """The backward of an empty batch."""
+    zeros = xp.zeros(mean.shape)
+    return lambda g: Gradients(zeros, zeros, None if addend is None else g, lambda along_one, along_x: g)
 
 
 def move(running: NDArray[Any], towards: NDArray[Any], momentum: float) -> None:

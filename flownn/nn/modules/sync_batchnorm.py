@@ -13,7 +13,6 @@ from flowdist.comm import Communicator, connect
 from flownn import backend
 from flownn.nn.modules.module import Module
 from flownn.nn.modules.norm import _BatchNorm, _FusedBatchNorm
-from flownn.ops.norm import batch_norm
 from flownn.tensor import Tensor
 
 __all__ = ["SyncBatchNorm"]
@@ -108,13 +107,11 @@ class SyncBatchNorm(_BatchNorm):
                 module.add_module(name, cls._converted(child, comm))
         return module
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise ``input``; in training mode with the other ranks', and track the statistics."""
-        arguments = self._arguments(input)
+    def _arguments(self, input: Tensor) -> dict[str, Any]:
+        arguments = super()._arguments(input)
         if self.training and (ranks := self._ranks()).size > 1:
             arguments["sum_over_ranks"] = functools.partial(_sum_over_ranks, ranks)
-        result: Tensor = batch_norm(input, **arguments)
-        return result
+        return arguments
 
     def _ranks(self) -> Communicator:
         return _job() if self.comm is None else self.comm

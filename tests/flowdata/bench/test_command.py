@@ -43,7 +43,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     arguments = [
         "bench", str(folder / "config.yaml"), "--workers", "2", "--rounds", "1", "--seconds", "0.3", "--max-repeats",
-        "1", "--against", "torch", "--json", str(folder / "out" / "result.json"), "--report",
+        "1", "--against", "torch", "--prefetch", "2", "--json", str(folder / "out" / "result.json"), "--report",
         str(folder / "out" / "report.html"), "--trace", str(folder / "out" / "trace.json.gz"),
     ]  # fmt: skip
     return folder / "out", main(arguments)
@@ -87,6 +87,22 @@ def test_the_peer_makes_batches_like_ours(result: dict[str, Any]) -> None:
     ours, peer = result["sides"]["flowdata"], result["sides"]["torch"]
     assert peer["mean"] == pytest.approx(ours["mean"], abs=0.5)  # other windows, the same pictures
     assert peer["std"] == pytest.approx(ours["std"], rel=0.5)
+
+
+@pytest.mark.torch
+@pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
+def test_memory_is_compared_with_as_many_batches_ahead(ran: tuple[Path, int], result: dict[str, Any]) -> None:
+    assert {name: side["batches_ahead"] for name, side in result["sides"].items()} == {
+        "flowdata": 2, "torch": 2, "limit": None,
+    }  # fmt: skip
+    assert set(result["memory_ratios"]) == {"torch"}
+    ratio = result["memory_ratios"]["torch"]["median"]
+    [taken] = result["rounds"]
+    assert ratio == taken["sides"]["flowdata"]["pss_mib"] / taken["sides"]["torch"]["pss_mib"]
+    spread = f"{ratio:.2f} to {ratio:.2f}"
+    line = f"flowdata: {ratio:.2f} times the memory of torch ({spread}), with 2 batches ahead, torch with 2"
+    assert line in summary(result)
+    assert f"{ratio:.2f} × the memory of torch (2 and 2 batches ahead)" in (ran[0] / "report.html").read_text()
 
 
 def test_every_documented_field_is_there_and_no_other(result: dict[str, Any]) -> None:

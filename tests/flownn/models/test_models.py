@@ -190,3 +190,29 @@ def test_a_training_step_of_resnet18_agrees_with_pytorch() -> None:
         assert name == other_name
         scale = abs(other.grad.numpy()).max()
         np.testing.assert_allclose(one.grad.data, other.grad.numpy(), rtol=1e-7, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize("block", [models.BasicBlock, models.Bottleneck])
+def test_norms_before_relu_are_one_op_with_it_and_the_network_computes_the_same(block: Any) -> None:
+    def gradients(listening: bool) -> dict[str, Any]:
+        flow.manual_seed(0)
+        model: Any = models.ResNet(block, (1, 1), 5, widths=(8, 16), small_stem=True).double()
+        heard: list[str] = []
+        for name, module in model.named_modules():
+            if listening and isinstance(module, nn.BatchNorm2d):
+                module.register_forward_hook(lambda *_, name=name: heard.append(name))
+        y = model(flow.tensor(np.random.default_rng(0).standard_normal((4, 3, 8, 8))))
+        y.backward(np.random.default_rng(1).standard_normal((4, 5)))
+        ops, edges = set(), [y.grad_fn]
+        while edges:
+            node = edges.pop()
+            ops.add(node.op)
+            edges += [each for each in node.edges if isinstance(each, flow.autograd.Node)]
+        if listening:
+            assert len(heard) == sum(isinstance(each, nn.BatchNorm2d) for each in model.modules())
+        return {"ops": ops, "y": y.data} | {name: p.grad.data for name, p in model.named_parameters()}
+
+    one, other = gradients(False), gradients(True)
+    for name, value in other.items():
+        if name != "ops":
+            np.testing.assert_allclose(one[name], value, rtol=1e-9, atol=1e-12, err_msg=name)

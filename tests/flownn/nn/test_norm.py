@@ -1,6 +1,7 @@
 """What normalisation layers refuse, and that their statistics stay where they are."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import pytest
 import flownn as flow
 from flownn import nn
 from flownn.errors import DtypeError, ShapeError
+from flownn.nn.modules.norm import norm_add_relu
+from flownn.nn.modules.sync_batchnorm import SyncBatchNorm
+from tests.helpers.ranks import run_ranks
 
 WRONG_ARGUMENTS = [
     ("GroupNorm(3, 4)", "GroupNorm: expected num_channels divisible by num_groups, both positive, got 4 and 3"),
@@ -75,3 +79,56 @@ def test_a_copy_has_statistics_of_its_own() -> None:
     norm(flow.randn(4, 3) + 5)
     assert other.running_mean is not None
     np.testing.assert_array_equal(other.running_mean.data, np.zeros(3))
+
+
+def rectified(norm: Any, relu: Any, data: Any, addend: Any, g: Any) -> dict[str, Any]:
+    x, other = flow.tensor(data, requires_grad=True), flow.tensor(addend, requires_grad=True)
+    y = norm_add_relu(norm, relu, x, other)
+    assert y.grad_fn is not None
+    y.backward(g)
+    found = {"op": y.grad_fn.op, "y": y.data, "x": x.grad.data, "addend": other.grad.data}
+    return found | {name: value.data for name, value in norm.named_buffers()}
+
+
+class Doubled(nn.BatchNorm2d):
+    def forward(self, input: Any) -> Any:
+        return super().forward(input) * 2
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_norm_before_an_addition_and_relu_is_one_op_with_the_same_result(training: bool) -> None:
+    data, addend, g = np.random.default_rng(0).standard_normal((3, 4, 3, 5, 2))
+    one, two = (nn.BatchNorm2d(3).double().train(training) for _ in range(2))
+    heard: list[Any] = []
+    two.register_forward_hook(lambda module, args, result: heard.append(result.shape))
+    got, want = (rectified(norm, nn.ReLU(), data, addend, g) for norm in (one, two))
+    assert (got.pop("op"), want.pop("op"), heard) == ("fused_batch_norm", "relu", [(4, 3, 5, 2)])
+    for name, value in want.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-12, atol=1e-14, err_msg=name)
+
+
+def test_what_somebody_has_replaced_is_called() -> None:
+    data, addend, g = np.random.default_rng(1).standard_normal((3, 4, 3, 5, 2))
+    plain = nn.BatchNorm2d(3).double()(flow.tensor(data)).data
+    doubled = rectified(Doubled(3).double(), nn.ReLU(), data, addend, g)
+    np.testing.assert_allclose(doubled["y"], np.maximum(2 * plain + addend, 0), atol=1e-12)
+    clipped = rectified(nn.BatchNorm2d(3).double(), nn.ReLU6(), data, addend * 9, g)
+    np.testing.assert_allclose(clipped["y"], np.clip(plain + addend * 9, 0, 6), atol=1e-12)
+    broadcast = rectified(nn.BatchNorm2d(3).double(), nn.ReLU(), data, addend[:1], g)
+    np.testing.assert_allclose(broadcast["y"], np.maximum(plain + addend[:1], 0), atol=1e-12)
+
+
+def test_a_synchronised_batch_norm_before_relu_takes_the_statistics_of_all_ranks() -> None:
+    data, addend, g = np.random.default_rng(2).standard_normal((3, 6, 3, 5, 2))
+    whole = rectified(nn.BatchNorm2d(3).double(), nn.ReLU(), data, addend, g)
+
+    def rank(comm: Any) -> dict[str, Any]:
+        part = slice(0, 4) if comm.rank == 0 else slice(4, 6)
+        norm = SyncBatchNorm(3, comm=comm).double()
+        return rectified(norm, nn.ReLU(), data[part], addend[part], g[part])
+
+    ranks = run_ranks(2, rank)
+    assert {each["op"] for each in ranks} == {"fused_batch_norm"}
+    for name in ("y", "x", "addend"):
+        np.testing.assert_allclose(np.concatenate([each[name] for each in ranks]), whole[name], atol=1e-12)
+    np.testing.assert_allclose(ranks[1]["running_var"], whole["running_var"], rtol=1e-12)
