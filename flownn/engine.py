@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
+from sys import getrefcount
 from typing import Any, Protocol
 
 import numpy as np
@@ -143,7 +143,9 @@ def _initial(tensor: TensorBase, gradient: Any) -> Any:
                 f"backward: only a tensor of one element has the gradient 1 by itself, this one has shape "
                 f"{tuple(array.shape)}; pass the gradient"
             )
-        return xp.ones(array.shape, array.dtype)
+        one = xp.empty(array.shape, array.dtype)
+        one.fill(1)
+        return one
     given = gradient.data if isinstance(gradient, TensorBase) else xp.asarray(gradient)
     if given.shape != array.shape:
         raise ShapeError(f"backward: expected a gradient of shape {tuple(array.shape)}, got {tuple(given.shape)}")
@@ -224,14 +226,15 @@ def _process(
                     c = np.asarray(c)
                 if anomaly.enabled:
                     anomaly.check(node.name, node.trace, i, c)
-                if c.dtype != target.dtype:
-                    c = c.astype(target.dtype)
+                dtype = target.dtype
+                if c.dtype is not dtype and c.dtype != dtype:
+                    c = c.astype(dtype)
                 known = arrived.get(edge)
                 if known is None:
                     arrived[edge] = c
                 else:
                     # `arrived` and `known` hold it; if nobody else does, it need not stay what it was
-                    if edge in summed or (known.base is None and _references(known) == _ONE_HOLDER + 1):
+                    if edge in summed or (known.base is None and getrefcount(known) == _ONE_HOLDER + 1):
                         known += c
                     else:
                         arrived[edge] = _as_array(known + c)
@@ -246,7 +249,7 @@ def _process(
             c = arrived.pop(edge, None)
             if c is not None:
                 in_tuple = bool(contributions) and contributions[i] is c
-                alone = _references(c) - in_tuple == _ONE_HOLDER
+                alone = getrefcount(c) - in_tuple == _ONE_HOLDER
                 mine = edge in summed or (alone and (c.base is None or _keeps_alone(c)))
                 _finish_leaf(run, edge, c, mine, wanted)
         # gradients and saved state go before the next node makes new ones
@@ -287,21 +290,17 @@ def _say_where(error: Exception, node: Node) -> None:
         error.add_note(anomaly.called_at(node.trace))
 
 
-def _references(array: Any) -> int:
-    return sys.getrefcount(array)
-
-
 def _one_holder() -> int:
     c = np.empty(0)
-    return _references(c)
+    return getrefcount(c)
 
 
 def _one_view() -> int:
     c = np.empty(0).reshape(0, 1)
-    return sys.getrefcount(c.base)
+    return getrefcount(c.base)
 
 
-_ONE_HOLDER = _one_holder()  # what `_references` says of an array held by one local variable; depends on the version
+_ONE_HOLDER = _one_holder()  # what `getrefcount` says of an array held by one local variable; depends on the version
 _ONE_VIEW = _one_view()  # the same of an array held by its only view
 
 
@@ -311,7 +310,7 @@ def _keeps_alone(view: Any) -> bool:
     if not (isinstance(owner, np.ndarray) and owner.base is None and owner.size == view.size):
         return False
     del owner
-    return sys.getrefcount(view.base) == _ONE_VIEW and backend.dense_order(view) is not None
+    return getrefcount(view.base) == _ONE_VIEW and backend.dense_order(view) is not None
 
 
 def _sum_to(g: Any, shape: tuple[int, ...], node: Node) -> Any:

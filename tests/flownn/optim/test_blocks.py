@@ -93,6 +93,25 @@ def test_every_rule_in_blocks_is_the_rule_one_by_one(rule: Rule, dtype: Any, sma
         assert_same(one, other)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not flow.cuda.is_available(), reason="no GPU that CuPy can use")
+@pytest.mark.parametrize("rule", [*RULES, *LAMB], ids=named)
+def test_every_rule_on_a_gpu_joined_is_the_rule_one_by_one(rule: Rule) -> None:
+    results = []
+    for cls in (getattr(optim, rule[0]), one_by_one(getattr(optim, rule[0]))):
+        values = arrays(np.random.default_rng(3), np.float32)
+        parameters = [flow.nn.Parameter(flow.from_numpy(each).cuda()) for each in values]
+        optimizer = cls(parameters, **rule[1])
+        for step in range(4):
+            set_gradients(parameters, step, np.float32)
+            for p in parameters:
+                p.grad = None if p.grad is None else p.grad.cuda()
+            optimizer.step()
+        results.append([p.detach().cpu().numpy() for p in parameters])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
+
+
 @pytest.mark.parametrize("rule", [RULES[3], RULES[7], LAMB[1]], ids=named)
 def test_copies_pickles_and_loaded_states_go_on_alike(rule: Rule, small_limits: None) -> None:
     one, other = pair_of(rule, np.float32)
