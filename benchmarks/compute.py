@@ -11,6 +11,7 @@ resnet50, mlp, transformer, overhead.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -18,4 +19,5 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the clone that this file belongs to
     from benchmarks.computing.command import main
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the sides are ended all the same
     sys.exit(main(description=__doc__ or ""))

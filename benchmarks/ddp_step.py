@@ -10,6 +10,7 @@ Starts its ranks itself, with `flowrun`.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -18,4 +19,5 @@ if __name__ == "__main__":
     sys.path[:0] = [str(root), str(root / "launch")]
     from benchmarks.computing.ddp import main
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the sides are ended all the same
     sys.exit(main(description=__doc__ or ""))

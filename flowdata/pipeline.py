@@ -27,7 +27,7 @@ from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
 from flowdata.sources.function import as_source
 from flowdata.sources.order import Indices, Order, Sequential
-from flowdata.stages import Cut, Stage, StageFunction, as_stage, describe, stage_names
+from flowdata.stages import Cut, FunctionStage, Stage, StageFunction, as_stage, describe, stage_names
 
 if TYPE_CHECKING:
     from flowdata.executors.stats import StepTimes
@@ -280,7 +280,8 @@ class Pipeline:
                 draws = getattr(each, "draws", True)  # a random stream costs more than some stages
                 sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
             except Exception as error:
-                raise _stage_error(name, f"stage {name}, record {key.index} ({sample.origin})", error) from error
+                label = f"{name} ({each!r})" if isinstance(each, FunctionStage) else name
+                raise _stage_error(name, f"stage {label}, record {key.index} ({sample.origin})", error) from error
             if steps is not None:
                 after = clock()
                 steps.ns[number] += after - before

@@ -7,15 +7,18 @@ import importlib.util
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from rich.status import Status
 
 from benchmarks.computing import report
 from benchmarks.computing.harness import SideFailed, SideMissing
 from benchmarks.computing.measure import Options, measure
 from benchmarks.computing.sizes import CHANNELS_LAST, COMPILED, FULL, OURS, PARTS, QUICK, SIDES, TORCH
-from benchmarks.computing.targets import judge, plain
+from benchmarks.computing.targets import judge
 from flowdata.bench.environment import environment
 from flowdata.bench.harness import MAX_OTHER_CPU
 from flowdata.resources import usable_cpus
@@ -80,40 +83,36 @@ def main(argv: Sequence[str] | None = None, description: str = "") -> int:
         without.append(COMPILED)
     sizes = QUICK if args.quick else FULL
     rounds = min(args.rounds, 2) if args.quick else args.rounds
+    settings = {"threads": args.threads, "rounds": rounds, "quick": args.quick, "max_other_cpu": MAX_OTHER_CPU}
+    result: dict[str, Any] = {"schema": SCHEMA, "environment": about_machine(), "settings": settings}
     parts: dict[str, Any] = {}
-    try:
-        for name in args.parts or PARTS:
-            repeats = args.max_repeats if args.max_repeats is not None else (0 if args.quick else 2 * rounds)
-            seconds = args.seconds or (0.05 if args.quick else 0.5 if name in ("layers", "overhead") else 2.0)
-            options = Options(rounds, seconds, repeats, args.threads, tuple(without))
+    for name in args.parts or PARTS:
+        repeats = args.max_repeats if args.max_repeats is not None else (0 if args.quick else 2 * rounds)
+        seconds = args.seconds or (0.05 if args.quick else 0.5 if name in ("layers", "overhead") else 2.0)
+        options = Options(rounds, seconds, repeats, args.threads, tuple(without))
+        try:
             with console.status(f"{name}: starting the sides") as status:
-                parts[name] = measure(
-                    name, sizes[name], options, lambda text, name=name: status.update(f"{name}: {text}")
-                )
-            console.print(f"[bold]{name}[/]: {parts[name]['does']}", highlight=False, soft_wrap=True)
-            console.print(report.table_of(parts[name]))
-            for line in report.notes(parts[name], MAX_OTHER_CPU):
-                console.print(f"[dim]·[/] {line}", highlight=False, soft_wrap=True)
-            console.print()
-    except (SideFailed, SideMissing) as error:
-        print(f"compute.py: {error}", file=sys.stderr)
-        return 1
-    rows = judge(parts)
+                parts[name] = measure(name, sizes[name], options, partial(_show, status, name))
+        except (SideFailed, SideMissing) as error:
+            print(f"compute.py: {name}: {error}", file=sys.stderr)
+            return 1
+        console.print(f"[bold]{name}[/]: {parts[name]['does']}", highlight=False, soft_wrap=True)
+        console.print(report.table_of(parts[name]))
+        for line in report.notes(parts[name], MAX_OTHER_CPU):
+            console.print(f"[dim]·[/] {line}", highlight=False, soft_wrap=True)
+        console.print()
+        rows = judge(parts)
+        if args.json:  # after every part, so that the figures of an hour survive whatever comes next
+            write_json(args.json, {**result, "parts": parts, "targets": report.plain_verdicts(rows, args.quick)})
     if rows:
         console.print(report.verdicts(rows, args.quick))
-    if args.json:
-        result = {
-            "schema": SCHEMA,
-            "environment": about_machine(),
-            "settings": {
-                "threads": args.threads,
-                "rounds": rounds,
-                "quick": args.quick,
-                "max_other_cpu": MAX_OTHER_CPU,
-            },
-            "parts": parts,
-            "targets": [plain(row) | ({"reached": None} if args.quick else {}) for row in rows],
-        }
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0 if all(part["check"] is None or part["check"]["equal"] for part in parts.values()) else 1
+
+
+def _show(status: Status, name: str, text: str) -> None:
+    status.update(f"{name}: {text}")
+
+
+def write_json(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

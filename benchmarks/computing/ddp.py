@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.computing import report
-from benchmarks.computing.command import about_machine, positive
+from benchmarks.computing.command import about_machine, positive, write_json
 from benchmarks.computing.harness import Side, SideFailed, interleave, watch_others
 from benchmarks.computing.measure import LOSS_TOLERANCE, speeds
-from benchmarks.computing.targets import Target, Verdict, plain
+from benchmarks.computing.targets import Target, Verdict
 from benchmarks.computing.thread_times import COMPUTE
 from flowdata.bench.harness import MAX_OTHER_CPU, spread
 
@@ -254,13 +254,6 @@ def main(argv: Sequence[str] | None = None, description: str = "") -> int:
     console.print(report.verdicts(rows, args.quick))
     if args.json:
         settings = {"ranks": RANKS, "rounds": rounds, "quick": args.quick, "max_other_cpu": MAX_OTHER_CPU}
-        whole = {
-            "schema": SCHEMA,
-            "environment": about_machine(),
-            "settings": settings,
-            **result,
-            "targets": [plain(row) | ({"reached": None} if args.quick else {}) for row in rows],
-        }
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        about = {"schema": SCHEMA, "environment": about_machine(), "settings": settings}
+        write_json(args.json, {**about, **result, "targets": report.plain_verdicts(rows, args.quick)})
     return 0 if result["check"] is None or result["check"]["equal"] else 1

@@ -60,7 +60,7 @@ def training(part: str, sizes: Mapping[str, Any]) -> tuple[Callable[[], Any], Ne
             model.load_state_dict({name: flow.from_numpy(values[name]) for name in values.files})
 
     def loss() -> float:
-        return loss_of(model, data, labels).item()
+        return float(loss_of(model, data, labels).item())
 
     return step, Network(sum(each.numel() for each in model.parameters()), save, load, loss)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.computing.sizes import COMPILED, OURS
-from benchmarks.computing.targets import Verdict, measured, wording
+from benchmarks.computing.targets import Verdict, measured, plain, wording
 
 Spread = Mapping[str, float]
 
@@ -141,6 +141,11 @@ def verdicts(rows: Sequence[Verdict], quick: bool) -> Table:
         what, limit = wording(row.target)
         table.add_row(what, limit, measured(row) or "-", "" if quick else mark(row))
     return table
+
+
+def plain_verdicts(rows: Sequence[Verdict], quick: bool) -> list[dict[str, Any]]:
+    """For JSON; in the quick form nothing is reached or missed."""
+    return [plain(row) | ({"reached": None} if quick else {}) for row in rows]
 
 
 def mark(verdict: Verdict) -> str:

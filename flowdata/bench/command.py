@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,7 @@ def summary(result: dict[str, Any]) -> list[str]:
             figures.append(f"first batch {side['first_batch_s']['median']:.2f} s")
         lines.append(f"{name:9} {', '.join(figures)}")
         lines.append(f"{'':9} {side['does']}")
+    lines += group_lines(result["groups"])
     for name, ratio in result["ratios"].items():
         text = f"{ratio['median']:.2f} of the limit" if name == "limit" else f"{ratio['median']:.2f} times {name}"
         lines.append(f"flowdata: {text} ({ratio['least']:.2f} to {ratio['largest']:.2f} over {len(result['rounds'])} "
@@ -134,3 +135,21 @@ def summary(result: dict[str, Any]) -> list[str]:
         lines.append(f"INVALID: the delivered bytes depend on the number of workers ({different})")
     lines.append(f"verdict: {result['verdict']['text']}")
     return lines
+
+
+def group_lines(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The table of the groups of stages: who has how many workers, how long a sample takes, what they wait for."""
+    rows = [
+        (
+            f"{each['workers']:.0f}",
+            *(f"{each[name] / 1e3:.2f}" for name in ("p50_us", "p95_us", "p99_us")),
+            *(f"{each[share]:.0%}" for share in ("busy", "input", "output")),
+            " ".join(each["steps"]),
+        )
+        for each in groups
+    ]
+    head = ("workers", "p50 ms", "p95 ms", "p99 ms", "busy", "waits in", "waits out", "group")
+    return [
+        "  ".join(f"{cell:>{len(title)}}" for cell, title in zip(row[:-1], head, strict=False)) + f"  {row[-1]}"
+        for row in (head, *rows)
+    ]

@@ -69,10 +69,9 @@ def prepare(spec: dict[str, Any]) -> Side:
                 process.join()
 
     libraries = sorted({each["library"] for each in spec["calls"]})
-    part = sum(os.path.getsize(each["file"]) for each in spec["calls"]) / sum(map(os.path.getsize, spec["files"]))
     does = (
-        f"read, decode ({' and '.join(libraries)}, called as the pipeline calls it, with {part:.0%} of the bytes), "
-        f"resize and normalize in {spec['workers']} processes, with no framework around them"
+        f"read, decode ({' and '.join(libraries)}, called with what the pipeline's decoder calls it with), resize "
+        f"and normalize in {spec['workers']} processes, with no framework around them"
     )
     return Side(does, start, {"cv2": cv2.__version__})
 

@@ -63,7 +63,7 @@ def serve(prepare: Callable[[dict[str, Any]], Side]) -> None:
     _tell(answers, ready=about)
     start = time.perf_counter()
     with side.start() as batches:
-        first = next(batches)
+        first = [next(batches)]
         seconds = time.perf_counter() - start
         _tell(answers, steady={"first_batch_s": seconds, **_warm_up(first, batches, spec)})
         for line in sys.stdin:
@@ -76,16 +76,20 @@ def _tell(answers: TextIO, **message: Any) -> None:
     answers.write(json.dumps(message) + "\n")
 
 
-def _warm_up(first: Arrays, batches: Iterator[Arrays], spec: dict[str, Any]) -> dict[str, Any]:
-    """Fill the queues; what the batches look like, and the digest of the first ones where it is asked for."""
-    image = _main(first)
+def _warm_up(first: list[Arrays], batches: Iterator[Arrays], spec: dict[str, Any]) -> dict[str, Any]:
+    """Fill the queues; what the batches look like, and the digest of the first ones where it is asked for.
+
+    The first batch is taken out of its list: one that is kept would be memory that the side cannot use again.
+    """
+    image = _main(first[0])
     about: dict[str, Any] = {"shape": list(image.shape), "dtype": str(image.dtype).removeprefix("torch.")}
     if "float" in about["dtype"]:
         about |= {"mean": float(image.mean()), "std": float(image.std())}
+    del image
     digest = hashlib.sha256()
     count = spec.get("digest_batches", 0)
     end = time.perf_counter() + spec["warmup_s"]
-    batch: Arrays | None = first
+    batch: Arrays | None = first.pop()
     for number in itertools.count(1):
         if batch is not None and number <= count:
             _update(digest, batch)

@@ -8,7 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,7 @@ class _Bench:
             "max_other_cpu": MAX_OTHER_CPU,
             "digests": checks["digests"],
             "scaling": checks["scaling"],
+            "groups": _groups([each["sides"][OURS]["workers"]["groups"] for each in rounds.rounds]),
             "steps": [{**asdict(each), "total_us": each.total_us} for each in steps],
             "verdict": verdict,
         }
@@ -305,3 +306,12 @@ class _Bench:
         else:
             figures |= {each: about[each] for each in ("shape", "dtype", "mean", "std") if each in about}
         return {**{each: about[each] for each in ("does", "versions", "batches_ahead")}, **figures}
+
+
+def _groups(rounds: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """What the workers of each group did: medians over the rounds."""
+    groups = []
+    for taken in zip(*rounds, strict=True):
+        figures = {name: statistics.median(each[name] for each in taken) for name in taken[0] if name != "steps"}
+        groups.append({"steps": taken[0]["steps"], **figures, "workers": taken[-1]["workers"]})
+    return groups

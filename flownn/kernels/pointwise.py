@@ -55,11 +55,10 @@ def pointwise_gradient(xp: Any, g: NDArray[Any], saved: NDArray[Any], function: 
 def pointwise_blocks(xp: Any, x: NDArray[Any], function: Pointwise) -> NDArray[Any]:
     """`pointwise` in blocks, where it is long enough to have some."""
     wide = accumulator(x.dtype) or x.dtype
-    if x.size <= _BLOCK:
-        part = x.reshape(-1) if x.flags.c_contiguous else x
-        return np.asarray(function.value(part.astype(wide, copy=False)), x.dtype).reshape(x.shape, order="A")
+    if x.size <= _BLOCK and x.flags.c_contiguous:
+        return np.asarray(function.value(x.reshape(-1).astype(wide, copy=False)), x.dtype).reshape(x.shape)
     y = np.empty_like(x)
-    flat, into = x.ravel("K"), y.ravel("K")
+    flat, into = _vector(x, y), y.ravel("K")
     for start in range(0, x.size, _BLOCK):
         into[start : start + _BLOCK] = function.value(flat[start : start + _BLOCK].astype(wide, copy=False))
     return y
@@ -69,26 +68,29 @@ def pointwise_blocks(xp: Any, x: NDArray[Any], function: Pointwise) -> NDArray[A
 def pointwise_gradient_blocks(xp: Any, g: NDArray[Any], saved: NDArray[Any], function: Pointwise) -> NDArray[Any]:
     """`pointwise_gradient` in blocks, where it is long enough to have some."""
     wide = accumulator(saved.dtype) or saved.dtype
-    if saved.size <= _BLOCK:
-        if saved.flags.c_contiguous:
-            g, part = g.reshape(-1), saved.reshape(-1)
-        else:
-            part = saved
-        gradient = function.gradient(g.astype(wide, copy=False), part.astype(wide, copy=False))
-        return np.asarray(gradient, saved.dtype).reshape(saved.shape, order="A")
+    if saved.size <= _BLOCK and saved.flags.c_contiguous:
+        flat, flat_g = saved.reshape(-1), g.reshape(-1)
+        gradient = function.gradient(flat_g.astype(wide, copy=False), flat.astype(wide, copy=False))
+        return np.asarray(gradient, saved.dtype).reshape(saved.shape)
     result = np.empty_like(saved)
-    flat, into, flat_g = saved.ravel("K"), result.ravel("K"), like_layout(g, result).ravel("K")
+    flat, into, flat_g = _vector(saved, result), result.ravel("K"), _vector(g, result)
     for start in range(0, saved.size, _BLOCK):
         block = slice(start, start + _BLOCK)
         into[block] = function.gradient(flat_g[block].astype(wide, copy=False), flat[block].astype(wide, copy=False))
     return result
 
 
+def _vector(x: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """The elements of ``x`` in the order in which those of a dense array of its shape lie in memory."""
+    vector: NDArray[Any] = like_layout(x, like).ravel("K")
+    return vector
+
+
 def like_layout(g: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
     """``g`` itself where its elements lie in memory as those of ``like``, a dense array; else a copy that does."""
-    if g.strides == like.strides or (
-        g.itemsize == like.itemsize
-        and all(n == 1 or a == b for n, a, b in zip(g.shape, g.strides, like.strides, strict=True))
+    if g.itemsize == like.itemsize and (
+        g.strides == like.strides
+        or all(n == 1 or a == b for n, a, b in zip(g.shape, g.strides, like.strides, strict=True))
     ):
         return g
     copy = np.empty_like(like, dtype=g.dtype)

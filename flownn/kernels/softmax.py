@@ -78,7 +78,7 @@ def softmax_backward(xp: Any, g: NDArray[Any], y: NDArray[Any], axis: int, log: 
 
 @kernel("exp_in_place", provided=_PROVIDED, smallest=_SMALLEST)
 def exp_in_place(xp: Any, x: NDArray[Any]) -> None:
-    """Replace each number of a contiguous array by its exponential."""
+    """Replace each number of a contiguous array by its exponential; providers serve numbers up to about 0."""
     xp.exp(x, out=x)
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from flownn.autograd import op
 from flownn.errors import ShapeError
-from flownn.kernels.blocks import cache_blocks
-from flownn.kernels.channels import channel_sum, check_parameters, compute_dtype
+from flownn.kernels.channels import check_parameters, compute_dtype
+from flownn.kernels.layer_norm import normalize_rows
 
 __all__ = ["layer_norm", "rms_norm"]
 
@@ -71,58 +71,22 @@ def _normalize_rows(
     *,
     centre: bool,
 ) -> tuple[NDArray[Any], Callable[[NDArray[Any]], tuple[Any, Any, Any]]]:
-    """Result and vjp. Blocks of rows go through all steps while they are in the cache."""
+    """Result and vjp."""
     dtype = compute_dtype(name, x.dtype)
     lead = x.ndim - len(normalized_shape)
     if not normalized_shape or lead < 0 or x.shape[lead:] != normalized_shape:
         form = ", ".join(["...", *map(str, normalized_shape)])
         raise ShapeError(f"{name}: expected input ({form}), got shape {tuple(x.shape)}")
     check_parameters(name, x.dtype, normalized_shape, weight=weight, bias=bias)
-    count, width = math.prod(x.shape[:lead]), math.prod(normalized_shape)
-    rows = x.reshape(count, width)
-    scale, shift = (None if array is None else array.reshape(width).astype(dtype) for array in (weight, bias))
-    blocks = cache_blocks(xp, count, width * dtype.itemsize)
-    mean, inverse = xp.zeros((count, 1), dtype), xp.empty((count, 1), dtype)
-
-    def row_mean(array: NDArray[Any]) -> Any:
-        return array.sum(axis=1, keepdims=True) / max(width, 1)
-
-    def centered(block: slice) -> NDArray[Any]:
-        part = rows[block].astype(dtype, copy=False)
-        return part - mean[block] if centre else part
-
-    y = xp.empty((count, width), x.dtype)
-    for block in blocks:
-        if centre:
-            mean[block] = row_mean(rows[block].astype(dtype, copy=False))
-        part = centered(block)
-        inverse[block] = 1 / xp.sqrt(row_mean(part * part) + eps)
-        normal = part * inverse[block]
-        if scale is not None:
-            normal *= scale
-        if shift is not None:
-            normal += shift
-        y[block] = normal
+    rows = math.prod(x.shape[:lead]), math.prod(normalized_shape)
+    scale, shift = (
+        None if array is None else array.reshape(rows[1]).astype(dtype, copy=False) for array in (weight, bias)
+    )
+    y, backward = normalize_rows(xp, x.reshape(rows), scale, shift, eps, centre)
 
     def vjp(g: NDArray[Any]) -> tuple[Any, Any, Any]:
-        grad_rows = g.reshape(count, width)
-        back = xp.empty((count, width), x.dtype)
-        grad_weight, grad_bias = xp.zeros(width), xp.zeros(width)
-        for block in blocks:
-            grad = grad_rows[block].astype(dtype, copy=False)
-            normal = centered(block) * inverse[block]
-            product = grad * normal
-            if shift is not None:
-                grad_bias += channel_sum(xp, grad[None])
-            if scale is not None:
-                grad_weight += channel_sum(xp, product[None])
-                grad = grad * scale
-                product *= scale
-            # d/dx of the mean and the variance: what is left is orthogonal to 1 and to x.
-            normal *= row_mean(product)
-            if centre:
-                normal += row_mean(grad)
-            back[block] = (grad - normal) * inverse[block]
-        return back.reshape(x.shape), grad_weight.reshape(normalized_shape), grad_bias.reshape(normalized_shape)
+        grad_x, grad_scale, grad_shift = backward(g.reshape(rows))
+        shaped = [None if each is None else each.reshape(normalized_shape) for each in (grad_scale, grad_shift)]
+        return grad_x.reshape(x.shape), shaped[0], shaped[1]
 
     return y.reshape(x.shape), vjp

@@ -144,9 +144,9 @@ def adaptive_avg_pool(xp: Any, x: NDArray[Any], *, output_size: Sequence[int | N
     out = tuple(size if want is None else want for size, want in zip(x.shape[2:], output_size, strict=True))
     dtype = compute_dtype(f"AdaptiveAvgPool{n}d", x.dtype)
     if set(out) == {1}:  # the usual head of a classifier
-        axes, count = tuple(range(2, x.ndim)), math.prod(x.shape[2:])
+        axes, count, shape, kind = tuple(range(2, x.ndim)), math.prod(x.shape[2:]), x.shape, x.dtype
         y = x.astype(dtype, copy=False).mean(axis=axes, keepdims=True).astype(x.dtype, copy=False)
-        return y, lambda g: (xp.broadcast_to((g.astype(dtype, copy=False) / count).astype(x.dtype), x.shape),)
+        return y, lambda g: (xp.broadcast_to((g.astype(dtype, copy=False) / count).astype(kind), shape),)
     if not any(size % want for size, want in zip(x.shape[2:], out, strict=True)):
         step, shape = tuple(size // want for size, want in zip(x.shape[2:], out, strict=True)), x.shape
         window = PoolWindow(step, step, (0,) * n, (1,) * n)

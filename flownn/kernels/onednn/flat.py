@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from flownn.kernels.onednn.memory import aligned_empty
 
-__all__ = ["empty_like", "flat", "is_finite"]
+__all__ = ["are_finite", "empty_like", "flat", "is_finite"]
 
 
 def flat(x: NDArray[Any]) -> NDArray[Any] | None:
@@ -23,9 +23,18 @@ def flat(x: NDArray[Any]) -> NDArray[Any] | None:
     return vector if vector.base is not None else None
 
 
+def are_finite(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether surely no element of two vectors is inf or nan; also false where the sum of the products overflows.
+
+    One pass for both: nan and inf stay nan or inf whatever they are multiplied by.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(np.dot(one, other))
+
+
 def is_finite(vector: NDArray[Any]) -> bool:
     """Whether surely no element is inf or nan; also false where the sum of the squares overflows."""
-    return math.isfinite(np.dot(vector, vector))
+    return are_finite(vector, vector)
 
 
 def empty_like(x: NDArray[Any]) -> NDArray[Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flownn.kernels import kernel
-from flownn.kernels.onednn.flat import empty_like, flat, is_finite
+from flownn.kernels.onednn.flat import are_finite, empty_like, flat
 from flownn.kernels.onednn.memory import descriptor, plain
 from flownn.kernels.onednn.primitives import (
     DIFF_DST,
@@ -35,8 +35,8 @@ class _Algorithm(NamedTuple):
         value: ``dnnl_alg_kind_t`` of the function, None where it is not used.
         gradient: Of its gradient by what is saved for it.
         parameters: Alpha and beta from the function's attributes, None where they allow no use.
-        check_value: Whether the input must be finite for the value to be the definition's.
-        check_gradient: Whether what is saved must be finite for the gradient to be the definition's.
+        check_value: Whether only finite inputs surely have the definition's value.
+        check_gradient: Whether only finite gradients of what is finite are surely the definition's.
     """
 
     value: int | None
@@ -59,7 +59,8 @@ def _softplus(beta: float, threshold: float) -> tuple[float, float] | None:
 
 
 _ALGORITHMS = {
-    "relu": _Algorithm(0x20, 0x100, _none, True, True),  # nan becomes 0
+    # Where a result is 0 for all that lies on one side, the library makes nan 0, or 0 times an infinite gradient nan.
+    "relu": _Algorithm(0x20, 0x100, _none, True, True),
     "leaky_relu": _Algorithm(0x20, 0x20, lambda negative_slope: (negative_slope, 0.0), False, True),
     "elu": _Algorithm(0x22, 0x22, _elu),
     "celu": _Algorithm(0x22, 0x22, _elu),
@@ -69,8 +70,8 @@ _ALGORITHMS = {
     "gelu": _Algorithm(0x31, 0x31, _none, True, True),  # inf becomes nan
     "silu": _Algorithm(0x2C, 0x2C, lambda: (1.0, 0.0)),
     "mish": _Algorithm(0x33, 0x33, _none, False, True),  # the gradient at inf is inf, not nan
-    "hardswish": _Algorithm(0x34, 0x34, lambda: (1 / 6, 0.5)),
-    "hardsigmoid": _Algorithm(0x28, 0x28, lambda: (1 / 6, 0.5), True, False),
+    "hardswish": _Algorithm(0x34, 0x34, lambda: (1 / 6, 0.5), False, True),
+    "hardsigmoid": _Algorithm(0x28, 0x28, lambda: (1 / 6, 0.5), True, True),
     "hardtanh": _Algorithm(0x2F, 0x106, lambda min_val, max_val: (min_val, max_val), True, True),
     "softplus": _Algorithm(None, 0x27, _softplus),
     "logsigmoid": _Algorithm(None, 0x27, lambda: (-1.0, 0.0)),
@@ -106,7 +107,7 @@ def _pointwise(xp: Any, x: NDArray[Any], function: Pointwise) -> Any:
     if algorithm is None or algorithm.value is None or x.dtype != np.float32:
         return NotImplemented
     source, parameters = flat(x), algorithm.parameters(**function.attrs)
-    if source is None or parameters is None or (algorithm.check_value and not is_finite(source)):
+    if source is None or parameters is None:
         return NotImplemented
     key = (algorithm.value, source.size, *parameters)
     run = cached(("pointwise", key), partial(_make_value, *key))
@@ -114,7 +115,7 @@ def _pointwise(xp: Any, x: NDArray[Any], function: Pointwise) -> Any:
         return NotImplemented
     y = empty_like(x)
     run(source, y)
-    return y
+    return y if not algorithm.check_value or are_finite(source, y.ravel("K")) else NotImplemented
 
 
 @kernel("pointwise_gradient", device="cpu", provider="onednn")
@@ -123,7 +124,7 @@ def _pointwise_gradient(xp: Any, g: NDArray[Any], saved: NDArray[Any], function:
     if algorithm is None or algorithm.gradient is None or saved.dtype != np.float32 or g.dtype != np.float32:
         return NotImplemented
     source, parameters = flat(saved), algorithm.parameters(**function.attrs)
-    if source is None or parameters is None or (algorithm.check_gradient and not is_finite(source)):
+    if source is None or parameters is None:
         return NotImplemented
     key = (algorithm.gradient, source.size, *parameters)
     run = cached(("pointwise_gradient", key), partial(_make_gradient, *key))
@@ -131,4 +132,4 @@ def _pointwise_gradient(xp: Any, g: NDArray[Any], saved: NDArray[Any], function:
         return NotImplemented
     result = empty_like(saved)
     run(source, like_layout(g, result), result)
-    return result
+    return result if not algorithm.check_gradient or are_finite(source, result.ravel("K")) else NotImplemented

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from flowdata.bench import report
-from flowdata.bench.command import summary
+from flowdata.bench.command import group_lines, summary
 from flowdata.cli import main
 from tests.flowdata.bench.pipelines import photos
 
@@ -87,6 +87,22 @@ def test_the_peer_makes_batches_like_ours(result: dict[str, Any]) -> None:
     ours, peer = result["sides"]["flowdata"], result["sides"]["torch"]
     assert peer["mean"] == pytest.approx(ours["mean"], abs=0.5)  # other windows, the same pictures
     assert peer["std"] == pytest.approx(ours["std"], rel=0.5)
+
+
+def test_what_each_group_did(ran: tuple[Path, int], result: dict[str, Any]) -> None:
+    [group] = result["groups"]
+    assert group["steps"] == [each["name"] for each in result["steps"]]
+    assert group["workers"] == 2
+    assert 0 < group["p50_us"] <= group["p95_us"] <= group["p99_us"]
+    assert group["busy"] + group["input"] + group["output"] == pytest.approx(1)
+    head, row = group_lines(result["groups"])
+    assert head.split()[:4] == ["workers", "p50", "ms", "p95"]
+    assert row.split()[:2] == ["2", f"{group['p50_us'] / 1e3:.2f}"]
+    assert row.endswith(f"{group['output']:>9.0%}  {' '.join(group['steps'])}")
+    assert {head, row} <= set(summary(result))
+    page = (ran[0] / "report.html").read_text()
+    assert f"<td>{' '.join(group['steps'])}</td>" in page
+    assert f"{group['p99_us'] / 1e3:.2f}</td>" in page
 
 
 @pytest.mark.torch

@@ -22,7 +22,7 @@ def draw_shape(rng: random.Random) -> tuple[int, ...]:
 def laid_out(rng: random.Random, x: Any) -> Any:
     """Channels-last, or anything else."""
     last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
-    return np.moveaxis(last, -1, 1) if rng.random() < 0.6 else relaid(rng, x)
+    return np.moveaxis(last, -1, 1) if rng.random() < 0.75 else relaid(rng, x)
 
 
 def terms(args: Sequence[Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -48,8 +49,12 @@ def draw_function(rng: random.Random) -> Pointwise:
 
 
 def _shape(rng: random.Random) -> tuple[int, ...]:
-    ndim = rng.choice([1, 2, 3, 4, 4, 5])
-    return tuple(small_size(rng, (20000, 200, 40, 20, 8)[ndim - 1]) for _ in range(ndim))
+    """At least a hundred numbers: of fewer, which the library does not get, the largest error is a matter of luck."""
+    while True:
+        ndim = rng.choice([1, 2, 3, 4, 4, 5])
+        shape = tuple(small_size(rng, (20000, 200, 40, 20, 8)[ndim - 1]) for _ in range(ndim))
+        if math.prod(shape) >= 100:
+            return shape
 
 
 def _values(rng: random.Random, shape: tuple[int, ...]) -> Any:

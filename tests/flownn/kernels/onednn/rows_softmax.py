@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flownn.kernels.softmax import softmax_backward, softmax_forward
+from flownn.kernels.softmax import exp_in_place, softmax_backward, softmax_forward
 from tests.flownn.kernels.onednn.table import Row, numbers, relaid, small_size
 
 
@@ -35,7 +35,20 @@ def draw_backward(rng: random.Random) -> Any:
     return [relaid(rng, g) if axis else g, y, axis, log]  # one number for a whole row would have the gradient 0
 
 
+def draw_exp(rng: random.Random) -> Any:
+    shape, _ = _shape_and_axis(rng)
+    scores = np.ascontiguousarray(_scores(rng, shape))
+    return [scores - (0 if rng.random() < 0.1 else scores.max())]
+
+
+def run_exp(body: Any, args: Any) -> list[Any]:
+    x = args[0].copy()
+    body(np, x)
+    return [x]
+
+
 ROWS = [
+    Row(exp_in_place, draw_exp, run=run_exp),
     Row(softmax_forward, draw_forward, terms=lambda args: args[0].shape[args[1]]),
     Row(softmax_backward, draw_backward, terms=lambda args: args[0].shape[args[2]]),
 ]

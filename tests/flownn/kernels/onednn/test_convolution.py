@@ -83,8 +83,8 @@ def test_gradients_of_filters_over_many_positions_are_added_in_blocks(monkeypatc
 
 
 def test_the_gradient_of_the_first_layers_filters_keeps_its_digits() -> None:
-    """A running sum over all positions would be off by more than 2e-5 of the largest."""
+    """A running sum over all positions is off by about 1e-5 of the largest here, and more for larger images."""
     x, y = draw(16, 3, 128, 128), draw(16, 16, 128, 128)
     mine = correlate_filters.provider_body("onednn")(np, y, x, (16, 3, 3, 3), *ONCE)
     wide = correlate_filters.portable(np, y.astype(np.float64), x.astype(np.float64), (16, 3, 3, 3), *ONCE)
-    assert np.abs(mine - wide).max() <= 1e-5 * np.abs(wide).max()
+    assert np.abs(mine - wide).max() <= 4e-6 * np.abs(wide).max()

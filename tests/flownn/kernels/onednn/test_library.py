@@ -29,8 +29,9 @@ except flow.DeviceError as error:
 
 def backend(**environment: str) -> list[str]:
     """Lines of the probe in a fresh process."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("FLOWNN_")}
     done = subprocess.run(
-        [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=100, env=os.environ | environment
+        [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=100, env=inherited | environment
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
