@@ -20,6 +20,7 @@ Gradients are first order: a vjp computes on arrays and records nothing.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -77,6 +78,7 @@ __all__ = [
 _ndarray = np.ndarray
 _FLOAT32 = np.dtype(np.float32)
 _NUMBERS = (bool, int, float)
+_modules = sys.modules  # without CuPy among them there are only NumPy's arrays
 
 
 @overload
@@ -152,7 +154,7 @@ def _make_op(
                 edges.append(None)
         if keep_numbers:
             arrays = _to_common_dtype(arrays, floating, name)
-        xp = backend.array_module(*arrays)
+        xp = np if "cupy" not in _modules else backend.array_module(*arrays)
         if quiet_floats:
             with quiet():
                 y, vjp = body(xp, *arrays, **attrs)
@@ -205,6 +207,10 @@ def _as_operand(value: Any, name: str, keep_numbers: bool) -> Any:
 
 def _to_common_dtype(arrays: list[Any], floating: bool, name: str) -> list[Any]:
     """The operands in the dtype that promotion gives them; numbers stay numbers where NumPy treats them the same."""
+    if len(arrays) == 2:  # the usual case, first for speed: the rest says the same
+        x, y = arrays
+        if type(x) is type(y) is _ndarray and x.dtype is y.dtype is _FLOAT32:
+            return arrays
     common = None
     for array in arrays:
         if isinstance(array, _ndarray):
@@ -236,7 +242,10 @@ def _narrowed(y: Any, arrays: list[Any]) -> Any:
 
 
 def _link_if_shared(tensor: TensorBase, source: Any) -> None:
-    if isinstance(source, TensorBase) and (memory_owner(tensor.data) is memory_owner(source.data)):
+    if not isinstance(source, TensorBase):
+        return
+    y, x = tensor.data, source.data
+    if y.base is x or memory_owner(y) is memory_owner(x):
         link_view(tensor, source)
 
 

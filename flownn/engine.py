@@ -234,7 +234,8 @@ def _process(
                     arrived[edge] = c
                 else:
                     # `arrived` and `known` hold it; if nobody else does, it need not stay what it was
-                    if edge in summed or (known.base is None and getrefcount(known) == _ONE_HOLDER + 1):
+                    alone = getrefcount(known) == _ONE_HOLDER + 1
+                    if edge in summed or (alone and (known.base is None or _keeps_alone(known))):
                         known += c
                     else:
                         arrived[edge] = _as_array(known + c)
