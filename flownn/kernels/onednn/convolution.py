@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flownn.kernels import kernel
 from flownn.kernels.convolution import Padding, padded_shape
+from flownn.kernels.onednn.library import OneDNNError
 from flownn.kernels.onednn.memory import (
     Descriptor,
     Layout,
@@ -40,7 +41,7 @@ from flownn.kernels.onednn.primitives import (
 )
 from flownn.kernels.windows import output_size
 
-_DIRECT = 1  # dnnl_convolution_direct
+_DIRECT, _DECONVOLUTION_DIRECT = 1, 10  # dnnl_alg_kind_t
 # The gradient of filters is a running float32 sum over samples and positions, whose error grows with the root of their
 # number (for 3 channels all of it, for many that of rows): beyond this, samples are taken in blocks, and blocks added.
 _MOST_POSITIONS = 1 << 15
@@ -78,19 +79,26 @@ class _Geometry(NamedTuple):
         )
 
 
+@lru_cache(maxsize=4096)
 def _geometry(
     image: tuple[int, ...],
     result: tuple[int, ...] | None,
     filters: Layout,
-    stride: Sequence[int],
-    padding: Padding,
-    dilation: Sequence[int],
+    stride: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
 ) -> _Geometry:
     if result is None:
         padded = padded_shape(image[2:], padding)[0]
         channels = filters[0][0] * filters[0][1]
         result = (image[0], channels, *map(output_size, padded, filters[0][3:], stride, dilation))
-    return _Geometry(image, result, filters, tuple(stride), tuple(padding), tuple(dilation))
+    return _Geometry(image, result, filters, stride, padding, dilation)
+
+
+def _tuples(*attributes: Sequence[Any]) -> Any:
+    """Stride, padding and dilation as what a key is made of."""
+    stride, padding, dilation = attributes
+    return tuple(stride), tuple(map(tuple, padding)), tuple(dilation)
 
 
 class _Convolution:
@@ -147,6 +155,32 @@ def _make_adjoint(geometry: _Geometry) -> _Convolution:
     return _Convolution(primitive, geometry.filters, WEIGHTS)
 
 
+def _make_deconvolution(geometry: _Geometry) -> _Convolution:
+    """The adjoint with a bias: to the library a convolution of its own, from the result's channels to the image's.
+
+    Raises:
+        OneDNNError: the library would add the bias afterwards, which takes longer than NumPy.
+    """
+    (groups, filters, channels, *kernel_size), (first, of_filter, of_channel, *steps) = geometry.filters
+    turned = ((groups, channels, filters, *kernel_size), (first, of_channel, of_filter, *steps))
+    primitive = Primitive(
+        "dnnl_deconvolution_forward_primitive_desc_create",
+        (
+            FORWARD_TRAINING,
+            _DECONVOLUTION_DIRECT,
+            geometry.memory("result"),
+            any_layout(turned[0]).handle,
+            descriptor(plain((groups * channels,))).handle,
+            geometry.memory("image"),
+            *geometry.windows(),
+        ),
+        (SRC, DST, WEIGHTS, BIAS),
+    )
+    if primitive.implementation.startswith("conv:any"):
+        raise OneDNNError("onednn: no deconvolution that adds the bias on the way")
+    return _Convolution(primitive, turned, WEIGHTS)
+
+
 def _make_filters(geometry: _Geometry) -> _Convolution:
     hint = cached(("correlate", geometry, False), partial(_make_correlate, geometry, False))
     primitive = Primitive(
@@ -179,7 +213,7 @@ def _correlate(
     filters = _filters_layout(weight, groups)
     if filters is None or not _supported(padding, x, weight, bias):
         return NotImplemented
-    geometry = _geometry(x.shape, None, filters, stride, padding, dilation)
+    geometry = _geometry(x.shape, None, filters, *_tuples(stride, padding, dilation))
     found = cached(("correlate", geometry, bias is not None), partial(_make_correlate, geometry, bias is not None))
     if found is None:
         return NotImplemented
@@ -205,11 +239,16 @@ def _correlate_adjoint(
     if filters is None or not _supported(padding, y, weight, bias):
         return NotImplemented
     image = (y.shape[0], weight.shape[1] * groups, *spatial)
-    geometry = _geometry(image, y.shape, filters, stride, padding, dilation)
+    geometry = _geometry(image, y.shape, filters, *_tuples(stride, padding, dilation))
+    result = empty_channels_last(image)
+    if bias is not None:
+        found = cached(("deconvolution", geometry), partial(_make_deconvolution, geometry))
+        if found is not None:
+            found.run(as_channels_last(y), result, found.filters(weight), np.ascontiguousarray(bias))
+            return result
     found = cached(("adjoint", geometry), partial(_make_adjoint, geometry))
     if found is None:
         return NotImplemented
-    result = empty_channels_last(image)
     found.run(as_channels_last(y), result, found.filters(weight))
     if bias is not None:
         result += bias.reshape(-1, *[1] * len(spatial))
@@ -240,7 +279,7 @@ def _correlate_filters(
     for start in range(0, samples, step):
         part = slice(start, start + step)
         target = result if not start else np.empty_like(result)
-        geometry = _geometry(images[part].shape, gradients[part].shape, filters, stride, padding, dilation)
+        geometry = _geometry(images[part].shape, gradients[part].shape, filters, *_tuples(stride, padding, dilation))
         found = cached(("filters", geometry), partial(_make_filters, geometry))
         if found is None:
             return NotImplemented

@@ -77,6 +77,7 @@ def any_layout(shape: tuple[int, ...], data_type: int = FLOAT32) -> Descriptor:
     return Descriptor(load().make("dnnl_memory_desc_create_with_tag", len(shape), dims(shape), data_type, _ANY))
 
 
+@lru_cache(maxsize=4096)
 def plain(shape: tuple[int, ...]) -> Layout:
     """The layout of a C-contiguous array."""
     strides, step = [], 1
@@ -86,6 +87,7 @@ def plain(shape: tuple[int, ...]) -> Layout:
     return shape, tuple(reversed(strides))
 
 
+@lru_cache(maxsize=4096)
 def channels_last(shape: tuple[int, ...]) -> Layout:
     """The layout of a dense array of shape (N, C, *spatial) whose memory is (N, *spatial, C)."""
     _, (first, *others, last) = plain((shape[0], *shape[2:], shape[1]))
@@ -136,7 +138,7 @@ def aligned_empty(count: int, dtype: Any = np.float32) -> NDArray[Any]:
 def empty_channels_last(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
     """An uninitialised array of shape (N, C, *spatial), dense in the order (N, *spatial, C)."""
     flat = aligned_empty(math.prod(shape), dtype)
-    return np.moveaxis(flat.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
+    return flat.reshape(shape[0], *shape[2:], shape[1]).transpose(0, -1, *range(1, len(shape) - 1))
 
 
 class _Workspaces(threading.local):

@@ -86,26 +86,25 @@ def errors(row: Row, args: Sequence[Any]) -> list[tuple[float, float, float]] | 
 def check(row: Row, args: Sequence[Any]) -> bool:
     """Compare the body's results with float64's; False where it declines.
 
-    The errors of few numbers are a matter of luck: where the body's exceeds four times the portable one's, both
-    compute the numbers in 16 other orders, and the largest errors of all are compared.
+    The errors of few numbers are a matter of luck, and those of sums that happen to cancel out say nothing: where the
+    body's are too large, both compute the numbers in 16 other orders, and the largest of all are compared.
     """
     found = errors(row, args)
     if found is None:
         return False
     for which, (error, own, scale) in enumerate(found):
-        assert error <= row.largest * scale, f"{row}: result {which} is off by {error}, of {scale}"
         for seed in range(16):
-            if error <= 4 * own:
+            if error <= min(4 * own, row.largest * scale):
                 break
             again = errors(row, shuffled(args, np.random.default_rng(seed)))
             assert again is not None, f"{row}: declined other numbers of the same shapes"
-            error, own = max(error, again[which][0]), max(own, again[which][1])
+            error, own, scale = map(max, (error, own, scale), again[which])
+        text = f"{row}: result {which} is off by {error} at most, the portable one by {own}, of {scale}"
+        assert error <= row.largest * scale, text
         # Where the portable one is exact, as for a single product, one rounding is allowed; and what a running sum of
         # float32 loses, where the portable one adds up in blocks.
         running = max(1, row.terms(args) ** 0.5 / 2) * np.finfo(np.float32).eps * scale
-        assert error <= max(4 * own, running), (
-            f"{row}: result {which} is off by {error} at most, the portable one by {own}, of {scale}"
-        )
+        assert error <= max(4 * own, running), text
     return True
 
 
