@@ -24,12 +24,12 @@ class Table(NamedTuple):
 
 @kernel("resample_by_tables", provided={"onednn": "flownn.kernels.onednn.resampling"}, smallest=1 << 13)
 def resample_by_tables(
-    xp: Any, x: NDArray[Any], dtype: np.dtype[Any], tables: Sequence[Table], is_linear: bool
+    xp: Any, x: NDArray[Any], dtype: np.dtype[Any], tables: Sequence[Table], mode: str
 ) -> NDArray[Any]:
     """Apply a table to each spatial dim of x (N, C, *spatial); the result has x's dtype and is channels-last in memory.
 
-    What is computed has ``dtype``. ``is_linear`` says that the tables are those of linear interpolation with the outer
-    edges aligned.
+    What is computed has ``dtype``. ``mode`` is "linear" or "nearest" where the tables are those of the mode with the
+    outer edges aligned, else "".
     """
     image = xp.moveaxis(x, 1, -1)
     growth = [table.places.shape[1] / old for table, old in zip(tables, image.shape[1:-1], strict=True)]

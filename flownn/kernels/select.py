@@ -16,14 +16,14 @@ from flownn.kernels import kernel
 
 __all__ = ["at_least", "at_most", "choose", "masked"]
 
-_BITS = {2: np.dtype(np.int16), 4: np.dtype(np.int32), 8: np.dtype(np.int64)}
+_BITS: dict[int, Any] = {2: np.dtype(np.int16), 4: np.dtype(np.int32), 8: np.dtype(np.int64)}
 _CONSTANTS = 1 << 16  # elements of an array full of one number; `at_least` and `at_most` serve no larger one
 
 
 def _all_bits(mask: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """-1, all bits set, where the mask is true, and 0 elsewhere."""
-    signs: NDArray[Any] = np.negative(mask.view(np.int8))
-    return signs.astype(_BITS[dtype.itemsize])
+    bits: NDArray[Any] = np.negative(mask.view(np.int8)).astype(_BITS[dtype.itemsize])
+    return bits
 
 
 @kernel("masked")
@@ -69,8 +69,8 @@ def at_least(xp: Any, x: NDArray[Any], low: float) -> NDArray[Any]:
 
 @kernel("at_least", device="cpu")
 def _at_least_cpu(xp: Any, x: NDArray[Any], low: float) -> NDArray[Any]:
-    limit = _constant_like(x, low)
-    return np.maximum(x, low) if limit is None else np.maximum(x, limit)
+    result: NDArray[Any] = np.maximum(x, _constant_like(x, low))
+    return result
 
 
 @kernel("at_most")
@@ -82,13 +82,13 @@ def at_most(xp: Any, x: NDArray[Any], high: float) -> NDArray[Any]:
 
 @kernel("at_most", device="cpu")
 def _at_most_cpu(xp: Any, x: NDArray[Any], high: float) -> NDArray[Any]:
-    limit = _constant_like(x, high)
-    return np.minimum(x, high) if limit is None else np.minimum(x, limit)
+    result: NDArray[Any] = np.minimum(x, _constant_like(x, high))
+    return result
 
 
 def _constant_like(x: NDArray[Any], value: float) -> Any:
     if x.ndim != 1 or x.dtype.kind != "f" or x.size > _CONSTANTS:
-        return None
+        return value
     return _constant(x.dtype, float(value))[: x.size]
 
 

@@ -60,12 +60,12 @@ def resample(
         for old, new, ratio in zip(x.shape[2:], size, scale or (None,) * n, strict=True)
     ]
 
-    is_linear = mode == "linear" and not (align_corners or antialias) and _is_ratio_of_sizes(x.shape[2:], size, scale)
+    plain = not (align_corners or antialias) and _is_ratio_of_sizes(x.shape[2:], size, scale)
 
     def vjp(g: Array) -> tuple[Array]:
-        return (resample_by_tables(xp, g, dtype, [_table(True, *setup) for setup in setups], False),)
+        return (resample_by_tables(xp, g, dtype, [_table(True, *setup) for setup in setups], ""),)
 
-    return resample_by_tables(xp, x, dtype, [_table(False, *setup) for setup in setups], is_linear), vjp
+    return resample_by_tables(xp, x, dtype, [_table(False, *setup) for setup in setups], mode if plain else ""), vjp
 
 
 def _is_ratio_of_sizes(old: Sequence[int], new: Sequence[int], scale: Sequence[float | None] | None) -> bool:

@@ -1,4 +1,4 @@
-"""Random linear interpolation: ratios that are multiples of a power of two, and others (declined)."""
+"""Random resampling: whole ratios and those that are multiples of a power of two, and others (declined)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def draw(rng: random.Random) -> Any:
     n = rng.choice([1, 2, 2, 3])
     old = [small_size(rng, (300, 40, 12)[n - 1]) for _ in range(n)]
     new = [
-        size * rng.choice([1, 2, 2, 4]) if rng.random() < 0.9 else small_size(rng, 40)
-        for size in (size // rng.choice([1, 1, 2]) or 1 for size in old)
+        size * rng.choice([1, 2, 2, 3, 4]) if rng.random() < 0.9 else small_size(rng, 40)
+        for size in (size // rng.choice([1, 1, 1, 2]) or 1 for size in old)
     ]
-    is_linear = rng.random() < 0.9
-    mode = "linear" if is_linear else "nearest"
-    tables = [_table(False, mode, a, b, None, False, False, np.float64) for a, b in zip(old, new, strict=True)]
+    mode = rng.choice(["linear", "nearest"])
+    kind = np.float64 if mode == "linear" else np.float32  # as the op decides
+    tables = [_table(False, mode, a, b, None, False, False, kind) for a, b in zip(old, new, strict=True)]
     shape = (0 if rng.random() < 0.02 else rng.choice([1, 2, 3]), small_size(rng, 50), *old)
-    return [relaid(rng, numbers(rng, shape)), np.dtype(np.float32), tables, is_linear]
+    return [relaid(rng, numbers(rng, shape)), np.dtype(np.float32), tables, mode if rng.random() < 0.9 else ""]
 
 
 def run(body: Any, args: Any) -> list[Any]:
-    x, _, tables, is_linear = args
-    return [body(np, x, x.dtype, tables, is_linear)]
+    x, _, tables, mode = args
+    return [body(np, x, x.dtype, tables, mode)]
 
 
 ROWS = [Row(resample_by_tables, draw, run=run)]

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import flownn.nn.functional as F
+from flownn.autograd import wrap
 from flownn.kernels import providers
 from flownn.kernels.pointwise import pointwise, pointwise_gradient
 from flownn.kernels.providers import use_kernels
@@ -81,3 +83,16 @@ def test_exponentials() -> None:
             exponentials = x.copy()
             exp_in_place(np, exponentials)
             np.testing.assert_allclose(exponentials, np.exp(x), rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("size", [(14, 6), (7, 12), (3, 3), (28, 3)])
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_resampling(size: tuple[int, int], mode: str) -> None:
+    """What is infinite spreads no further than the definition says, a weight of 0 does not make it nan."""
+    x = np.random.default_rng(0).standard_normal((2, 3, 7, 6)).astype(np.float32)
+    x[0, 0, 3, 2], x[0, 1, 0, 0], x[1, 2, 6, 5] = np.inf, np.nan, -np.inf
+    results = []
+    for chosen in ("portable", "onednn"):
+        with np.errstate(all="ignore"), use_kernels(chosen):
+            results.append(F.interpolate(wrap(x), size=size, mode=mode).data)
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-5, atol=1e-6)
