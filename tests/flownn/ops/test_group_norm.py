@@ -105,9 +105,13 @@ def test_blocks_of_samples_do_not_change_the_result(monkeypatch: pytest.MonkeyPa
         np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-13)
 
 
-def test_the_result_is_channels_last_in_memory() -> None:
-    y = group_norm(np.ones((2, 4, 3, 5)), num_groups=2, eps=1e-5).data
-    assert np.moveaxis(y, 1, -1).flags.c_contiguous
+def test_the_memory_layout_of_the_input_stays_also_that_of_the_gradient() -> None:
+    plain = np.random.default_rng(0).standard_normal((2, 4, 3, 5))
+    for x in (plain, np.moveaxis(np.ascontiguousarray(np.moveaxis(plain, 1, -1)), -1, 1)):
+        y = group_norm(wrap(x, requires_grad=True), num_groups=2, eps=1e-5)
+        assert y.grad_fn is not None
+        assert y.grad_fn.vjp is not None
+        assert y.data.strides == y.grad_fn.vjp(np.ones_like(plain))[0].strides == x.strides
 
 
 def test_a_large_offset_costs_no_more_than_its_own_rounding() -> None:
