@@ -29,6 +29,7 @@ __all__ = [
     "layout_of",
     "plain",
     "workspace",
+    "workspace_array",
 ]
 
 FLOAT32 = 3  # dnnl_f32
@@ -77,6 +78,7 @@ def any_layout(shape: tuple[int, ...], data_type: int = FLOAT32) -> Descriptor:
     return Descriptor(load().make("dnnl_memory_desc_create_with_tag", len(shape), dims(shape), data_type, _ANY))
 
 
+@lru_cache(maxsize=4096)
 def plain(shape: tuple[int, ...]) -> Layout:
     """The layout of a C-contiguous array."""
     strides, step = [], 1
@@ -86,6 +88,7 @@ def plain(shape: tuple[int, ...]) -> Layout:
     return shape, tuple(reversed(strides))
 
 
+@lru_cache(maxsize=4096)
 def channels_last(shape: tuple[int, ...]) -> Layout:
     """The layout of a dense array of shape (N, C, *spatial) whose memory is (N, *spatial, C)."""
     _, (first, *others, last) = plain((shape[0], *shape[2:], shape[1]))
@@ -136,7 +139,7 @@ def aligned_empty(count: int, dtype: Any = np.float32) -> NDArray[Any]:
 def empty_channels_last(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
     """An uninitialised array of shape (N, C, *spatial), dense in the order (N, *spatial, C)."""
     flat = aligned_empty(math.prod(shape), dtype)
-    return np.moveaxis(flat.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
+    return flat.reshape(shape[0], *shape[2:], shape[1]).transpose(0, -1, *range(1, len(shape) - 1))
 
 
 class _Workspaces(threading.local):
@@ -154,9 +157,19 @@ def workspace(name: str, nbytes: int) -> int:
 
     It is kept, and grows to the largest request: fresh memory would be page-faulted at each use.
     """
+    return _held(name, nbytes)[1]
+
+
+def workspace_array(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The same as a C-contiguous array."""
+    count = math.prod(shape)
+    return _held(name, 4 * count)[0][: 4 * count].view(np.float32).reshape(shape)
+
+
+def _held(name: str, nbytes: int) -> tuple[NDArray[np.uint8], int]:
     held = _workspaces.buffers.get(name)
     if held is None or held[0].nbytes < nbytes:
         _workspaces.buffers.pop(name, None)  # freed before the larger one is allocated
         buffer = aligned_empty(nbytes, np.uint8)
         held = _workspaces.buffers[name] = buffer, buffer.ctypes.data
-    return held[1]
+    return held

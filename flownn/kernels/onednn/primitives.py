@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from flownn.kernels.onednn.library import Library, OneDNNError, load
@@ -192,11 +193,11 @@ class Reorder(Primitive):
 def as_channels_last(x: NDArray[Any]) -> NDArray[Any]:
     """The array (N, C, *spatial) if its memory is dense in the order (N, *spatial, C), else a float32 copy that is."""
     target, found = channels_last(x.shape), layout_of(x)
-    if found == target:
+    if found == target and x.dtype == np.float32:
         return x
     copy = empty_channels_last(x.shape)
     reorder = None
-    if found is not None and x.size:
+    if found is not None and x.size and x.dtype == np.float32:
         reorder = cached(("reorder", found, target), lambda: Reorder(descriptor(found), descriptor(target)))
     if reorder is None:
         copy[...] = x

@@ -14,8 +14,8 @@ from flownn.kernels.onednn.memory import Layout, aligned_empty, descriptor, plai
 from flownn.kernels.onednn.primitives import BIAS, DST, SRC, WEIGHTS, Primitive, cached
 from flownn.kernels.providers import chosen
 
-# Multiplications from which on the library's call pays, measured beside OpenBLAS; a matrix of a batch needs fewer.
-_FEWEST = 250_000
+# Multiplications from which on the library's call pays, measured beside OpenBLAS.
+_FEWEST = 1_000_000
 
 
 @kernel("matrix_product", device="cpu", provider="onednn")

@@ -25,7 +25,7 @@ def draw_product(rng: random.Random) -> Any:
         size = n * k * m
         for each in lead:
             size *= each
-        if size <= 10_000_000:
+        if size <= 4_000_000:
             break
     shorter = [tuple(1 if rng.random() < 0.2 else each for each in lead)[rng.choice([0, 0, len(lead)]) :]]
     shapes = [(*lead, n, k), (*shorter[0], k, m)]

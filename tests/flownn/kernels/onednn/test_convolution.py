@@ -1,0 +1,112 @@
+"""What the bodies of convolution take and give; random configurations have a campaign of their own."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flownn as flow
+from flownn.kernels import providers
+from flownn.kernels.convolution import correlate, correlate_adjoint, correlate_filters
+
+pytestmark = pytest.mark.skipif(not providers.can_load("onednn"), reason=f"onednn: {providers.status('onednn')}")
+ONCE = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+
+
+def draw(*shape: int, dtype: Any = np.float32) -> Any:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(dtype)
+
+
+def is_channels_last(x: Any) -> bool:
+    return bool(np.moveaxis(x, 1, -1).flags.c_contiguous)
+
+
+def test_images_come_out_channels_last_and_filters_plain() -> None:
+    x, w, y = draw(2, 16, 9, 8), draw(24, 16, 3, 3), draw(2, 24, 9, 8)
+    assert is_channels_last(correlate.provider_body("onednn")(np, x, w, None, *ONCE))
+    assert is_channels_last(correlate_adjoint.provider_body("onednn")(np, y, w, None, (9, 8), *ONCE))
+    assert correlate_filters.provider_body("onednn")(np, y, x, w.shape, *ONCE).flags.c_contiguous
+
+
+@pytest.mark.parametrize("what", ["float64", "float16", "cropped", "empty batch", "no channels"])
+def test_what_it_declines(what: str) -> None:
+    x, w, y = draw(2, 16, 9, 8), draw(24, 16, 3, 3), draw(2, 24, 9, 8)
+    attributes: Any = ONCE
+    if what.startswith("float"):
+        x, w, y = (a.astype(what) for a in (x, w, y))
+    elif what == "cropped":
+        attributes = ((1, 1), ((1, -1), (1, 1)), (1, 1), 1)
+    elif what == "empty batch":
+        x, y = x[:0], y[:0]
+    else:
+        x, w = x[:, :0], w[:, :0]
+    before = [a.copy() for a in (x, w, y)]
+    assert correlate.provider_body("onednn")(np, x, w, None, *attributes) is NotImplemented
+    assert correlate_adjoint.provider_body("onednn")(np, y, w, None, (9, 8), *attributes) is NotImplemented
+    assert correlate_filters.provider_body("onednn")(np, y, x, w.shape, *attributes) is NotImplemented
+    for a, b in zip((x, w, y), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_layer_with_its_gradients_is_the_same_with_and_without() -> None:
+    results = []
+    for choice in ("portable", "onednn"):
+        with flow.use_kernels(choice):
+            flow.manual_seed(0)
+            layer = flow.nn.Sequential(
+                flow.nn.Conv2d(3, 16, 3, padding=1, stride=2), flow.nn.ConvTranspose2d(16, 4, 4, stride=2, padding=1)
+            )
+            x = flow.tensor(draw(4, 3, 16, 16), requires_grad=True)
+            (layer(x) ** 2).sum().backward()
+            results.append([x.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())])
+    for portable, mine in zip(*results, strict=True):
+        assert np.abs(portable - mine).max() <= 2e-5 * np.abs(portable).max()
+
+
+def test_filters_may_change_between_calls() -> None:
+    """Nothing about their values is kept."""
+    x, w = draw(2, 16, 9, 8), draw(24, 16, 3, 3)
+    body = correlate.provider_body("onednn")
+    once = body(np, x, w, None, *ONCE)
+    w *= 2
+    np.testing.assert_array_equal(body(np, x, w, None, *ONCE), 2 * once)
+
+
+@pytest.mark.parametrize(
+    ("channels", "filters", "kernel", "stride"),
+    [(256, 256, 3, 1), (512, 512, 3, 1), (256, 512, 3, 2), (2048, 512, 1, 1), (128, 128, 3, 1)],
+)
+@pytest.mark.parametrize("bias", [False, True])
+def test_sums_over_many_channels_keep_their_digits(
+    channels: int, filters: int, kernel: int, stride: int, bias: bool
+) -> None:
+    """The layers of ResNets: within 4 times the error of the portable kernel, both ways."""
+    size, pad = 8, kernel // 2
+    out = (size + 2 * pad - kernel) // stride + 1
+    attributes = ((stride,) * 2, ((pad, pad),) * 2, (1, 1), 1)
+    x, w, y = draw(2, channels, size, size), draw(filters, channels, kernel, kernel), draw(2, filters, out, out)
+    rows = [draw(filters), draw(channels)] if bias else [None, None]
+    for entry, args in ((correlate, (x, w, rows[0])), (correlate_adjoint, (y, w, rows[1], (size, size)))):
+        mine = entry.provider_body("onednn")(np, *args, *attributes)
+        portable = entry.portable(np, *args, *attributes)
+        wide = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in args]
+        reference = entry.portable(np, *wide, *attributes)
+        assert np.abs(mine - reference).max() <= 4 * np.abs(portable - reference).max(), entry
+
+
+def test_gradients_of_filters_over_many_positions_are_added_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flownn.kernels.onednn import convolution
+
+    x, y = draw(5, 3, 20, 20), draw(5, 8, 20, 20)
+    whole = correlate_filters.provider_body("onednn")(np, y, x, (8, 3, 3, 3), *ONCE)
+    monkeypatch.setattr(convolution, "_MOST_POSITIONS", 900)
+    blocks = correlate_filters.provider_body("onednn")(np, y, x, (8, 3, 3, 3), *ONCE)
+    np.testing.assert_allclose(blocks, whole, atol=1e-5 * np.abs(whole).max())
+
+
+def test_the_gradient_of_the_first_layers_filters_keeps_its_digits() -> None:
+    """A running sum over all positions is off by about 1e-5 of the largest here, and more for larger images."""
+    x, y = draw(16, 3, 128, 128), draw(16, 16, 128, 128)
+    mine = correlate_filters.provider_body("onednn")(np, y, x, (16, 3, 3, 3), *ONCE)
+    wide = correlate_filters.portable(np, y.astype(np.float64), x.astype(np.float64), (16, 3, 3, 3), *ONCE)
+    assert np.abs(mine - wide).max() <= 4e-6 * np.abs(wide).max()
