@@ -7,6 +7,7 @@ import pytest
 
 from flownn.autograd import wrap
 from flownn.errors import DtypeError, ShapeError
+from flownn.kernels.providers import use_kernels
 from flownn.ops.group_norm import group_norm, instance_norm
 from tests.helpers.op_cases import OpCase, asked
 
@@ -156,7 +157,8 @@ def test_half_precision_is_computed_in_float32(dtype: str) -> None:
     x, g = (rng.standard_normal((2, 4, 30, 30)) * 200).astype(kind), rng.standard_normal((2, 4, 30, 30)).astype(kind)
     weight = rng.standard_normal(4).astype(np.float32)
     half, wide = (wrap(x, requires_grad=True), wrap(x.astype(np.float32), requires_grad=True))
-    y, expected = (group_norm(t, weight, num_groups=2, eps=1e-5) for t in (half, wide))
+    with use_kernels("portable"):  # one kernel for both, which a provider's may differ from in the last bit
+        y, expected = (group_norm(t, weight, num_groups=2, eps=1e-5) for t in (half, wide))
     assert y.data.dtype == kind
     np.testing.assert_array_equal(y.data, expected.data.astype(kind))
     y.backward(g)
