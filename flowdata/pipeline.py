@@ -27,7 +27,7 @@ from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
 from flowdata.sources.function import as_source
 from flowdata.sources.order import Indices, Order, Sequential
-from flowdata.stages import Cut, Stage, StageFunction, as_stage, describe, stage_names
+from flowdata.stages import Cut, FunctionStage, Stage, StageFunction, as_stage, describe, stage_names
 
 if TYPE_CHECKING:
     from flowdata.executors.stats import StepTimes
@@ -157,10 +157,20 @@ class Pipeline:
         return tuple(zip(stage_names(stages), stages, strict=True))
 
     @cached_property
-    def _specs(self) -> Specs:
-        specs = self.source.output_spec()
+    def _step_specs(self) -> tuple[Specs, ...]:
+        """What a sample holds after each of :attr:`step_names`."""
+        found = [self.source.output_spec()]
         for name, each in self._named_stages:
-            specs = _output_spec(name, each, specs, ", which no earlier stage produces")
+            found.append(_output_spec(name, each, found[-1], ", which no earlier stage produces"))
+        return tuple(found)
+
+    def specs_at_cuts(self) -> list[Specs]:
+        """What a sample holds where it goes from one group to the next."""
+        return [self._step_specs[group.steps.stop - 1] for group in self.groups[:-1]]
+
+    @cached_property
+    def _specs(self) -> Specs:
+        specs = self._step_specs[-1]
         arrays = {name: spec for name, spec in specs.items() if not spec.dtype.hasobject}
         if self.outputs is None:
             return arrays
@@ -270,7 +280,8 @@ class Pipeline:
                 draws = getattr(each, "draws", True)  # a random stream costs more than some stages
                 sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
             except Exception as error:
-                raise _stage_error(name, f"stage {name}, record {key.index} ({sample.origin})", error) from error
+                label = f"{name} ({each!r})" if isinstance(each, FunctionStage) else name
+                raise _stage_error(name, f"stage {label}, record {key.index} ({sample.origin})", error) from error
             if steps is not None:
                 after = clock()
                 steps.ns[number] += after - before

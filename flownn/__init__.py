@@ -47,6 +47,7 @@ from flownn.errors import DeviceError, DtypeError, FlowError, GradientError, Sha
 from flownn.functions import *  # noqa: F403 - listed there, one by one
 from flownn.kernels.providers import backends, use_kernels
 from flownn.kernels.threads import get_num_threads, set_num_threads
+from flownn.memory import keep_freed_memory
 from flownn.ops.layout import channels_last, channels_last_3d, contiguous_format, memory_format, preserve_format
 from flownn.printing import set_printoptions
 from flownn.random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
@@ -115,6 +116,7 @@ __all__ = [
     "int64",
     "is_grad_enabled",
     "is_inference_mode_enabled",
+    "keep_freed_memory",
     "linalg",
     "load",
     "long",

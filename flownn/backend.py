@@ -157,6 +157,25 @@ def address(array: Any) -> int:
     return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
 
 
+def dense_order(array: Any) -> tuple[int, ...] | None:
+    """The order of the axes in which the elements lie in memory one after the other; None if they do not.
+
+    >>> dense_order(np.zeros((2, 3)).T), dense_order(np.zeros((2, 3))[:, :2])
+    ((1, 0), None)
+    """
+    if array.flags.c_contiguous:
+        return tuple(range(array.ndim))
+    shape, strides = array.shape, array.strides
+    order = tuple(sorted(range(array.ndim), key=lambda axis: (-strides[axis], axis)))
+    step = array.itemsize
+    for axis in reversed(order):
+        if shape[axis] != 1:
+            if strides[axis] != step:
+                return None
+            step *= shape[axis]
+    return order
+
+
 def special_functions(xp: ModuleType) -> Any:
     """``scipy.special`` or its CuPy twin, loaded when first needed."""
     if xp is np:

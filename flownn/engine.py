@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
+from sys import getrefcount
 from typing import Any, Protocol
 
 import numpy as np
 
-from flownn import anomaly, backend, overwritten
+from flownn import anomaly, backend, memory, overwritten
 from flownn.dtypes import accumulator
 from flownn.errors import GradientError, ShapeError
 from flownn.grad_mode import no_grad
@@ -89,6 +89,8 @@ def run_backward(
             "gradients are first order"
         )
     wanted: dict[Any, Any] | None = None if inputs is None else {_edge_of(each): None for each in inputs}
+    if not memory.decided:
+        memory.prepare()
     run = Backward()
     try:
         with quiet():
@@ -141,7 +143,9 @@ def _initial(tensor: TensorBase, gradient: Any) -> Any:
                 f"backward: only a tensor of one element has the gradient 1 by itself, this one has shape "
                 f"{tuple(array.shape)}; pass the gradient"
             )
-        return xp.ones(array.shape, array.dtype)
+        one = xp.empty(array.shape, array.dtype)
+        one.fill(1)
+        return one
     given = gradient.data if isinstance(gradient, TensorBase) else xp.asarray(gradient)
     if given.shape != array.shape:
         raise ShapeError(f"backward: expected a gradient of shape {tuple(array.shape)}, got {tuple(given.shape)}")
@@ -216,23 +220,26 @@ def _process(
             is_node = isinstance(edge, Node)
             if c is not None:
                 target = edge if is_node else edge.data
-                c = _as_array(c)
                 if c.shape != target.shape:
-                    c = _sum_to(c, target.shape, node)
+                    c = _sum_to(_as_array(c), target.shape, node)
+                elif isinstance(c, np.generic):
+                    c = np.asarray(c)
                 if anomaly.enabled:
                     anomaly.check(node.name, node.trace, i, c)
-                if c.dtype != target.dtype:
-                    c = c.astype(target.dtype)
+                dtype = target.dtype
+                if c.dtype is not dtype and c.dtype != dtype:
+                    c = c.astype(dtype)
                 known = arrived.get(edge)
                 if known is None:
                     arrived[edge] = c
-                elif edge in summed:
-                    known += c
-                    c = None
                 else:
-                    c = arrived[edge] = _as_array(known + c)
-                    summed.add(edge)
-                del known
+                    # `arrived` and `known` hold it; if nobody else does, it need not stay what it was
+                    if edge in summed or (known.base is None and getrefcount(known) == _ONE_HOLDER + 1):
+                        known += c
+                    else:
+                        arrived[edge] = _as_array(known + c)
+                        summed.add(edge)
+                    known = c = None
             left = uses[edge] = uses[edge] - 1
             if left:
                 continue
@@ -242,8 +249,11 @@ def _process(
             c = arrived.pop(edge, None)
             if c is not None:
                 in_tuple = bool(contributions) and contributions[i] is c
-                mine = edge in summed or (c.base is None and _references(c) - in_tuple == _ONE_HOLDER)
+                alone = getrefcount(c) - in_tuple == _ONE_HOLDER
+                mine = edge in summed or (alone and (c.base is None or _keeps_alone(c)))
                 _finish_leaf(run, edge, c, mine, wanted)
+        # gradients and saved state go before the next node makes new ones
+        g = contributions = c = None  # type: ignore[assignment]
 
 
 _no_gradient: Sequence[Any] = ()
@@ -280,16 +290,27 @@ def _say_where(error: Exception, node: Node) -> None:
         error.add_note(anomaly.called_at(node.trace))
 
 
-def _references(array: Any) -> int:
-    return sys.getrefcount(array)
-
-
 def _one_holder() -> int:
     c = np.empty(0)
-    return _references(c)
+    return getrefcount(c)
 
 
-_ONE_HOLDER = _one_holder()  # what `_references` says of an array held by one local variable; depends on the version
+def _one_view() -> int:
+    c = np.empty(0).reshape(0, 1)
+    return getrefcount(c.base)
+
+
+_ONE_HOLDER = _one_holder()  # what `getrefcount` says of an array held by one local variable; depends on the version
+_ONE_VIEW = _one_view()  # the same of an array held by its only view
+
+
+def _keeps_alone(view: Any) -> bool:
+    """Whether a view shows all of an array of which nobody else knows, in whatever order."""
+    owner = view.base
+    if not (isinstance(owner, np.ndarray) and owner.base is None and owner.size == view.size):
+        return False
+    del owner
+    return getrefcount(view.base) == _ONE_VIEW and backend.dense_order(view) is not None
 
 
 def _sum_to(g: Any, shape: tuple[int, ...], node: Node) -> Any:

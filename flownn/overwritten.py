@@ -47,15 +47,25 @@ def mark_overwritten(array: Any, by: str) -> None:
         array: The changed array or a view of it.
         by: Name for the message, such as ``"add_"`` or ``"SGD.step"``.
     """
+    mark_all_overwritten((array,), by)
+
+
+def mark_all_overwritten(arrays: Iterable[Any], by: str) -> None:
+    """`mark_overwritten` for several arrays at once."""
     global clock
-    owner = memory_owner(array)
-    key = id(owner)
+    owners = [memory_owner(array) for array in arrays]
     with _lock:
         clock += 1
-        _last_change[key] = (weakref.ref(owner, lambda _: _forget(key)), clock, by)
+        for owner in owners:
+            key = id(owner)
+            known = _last_change.get(key)
+            if known is None or known[0]() is not owner:
+                _last_change[key] = (weakref.ref(owner, partial(_forget, key)), clock, by)
+            else:
+                _last_change[key] = (known[0], clock, by)
 
 
-def _forget(key: int) -> None:
+def _forget(key: int, _: Any) -> None:
     _last_change.pop(key, None)
 
 

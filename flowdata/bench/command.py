@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser, count: Callable[[str], int]) 
         "--against", type=_names, default=(), metavar="PEER,…", help="peers to run beside it: dali, torch, spdl"
     )
     parser.add_argument("--workers", type=count, help="worker processes of every side; by default the file's")
+    parser.add_argument(
+        "--prefetch", type=count, metavar="N", help="batches that every side prepares ahead; by default as each would"
+    )
     parser.add_argument("--rounds", type=count, default=7, help="interleaved rounds that count (%(default)s)")
     parser.add_argument("--seconds", type=_positive, default=2.0, help="length of a timed stretch (%(default)s)")
     parser.add_argument("--records", type=count, help="use the first records only; 2000 with --against, else all")
@@ -71,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     overrides = list(args.overrides)
     if args.workers is not None:
         overrides += ["executor=process", f"workers={args.workers}"]
+    if args.prefetch is not None:
+        overrides.append(f"prefetch_batches={args.prefetch}")
     options = Options(
         against=args.against,
         rounds=args.rounds,
@@ -78,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         max_repeats=args.max_repeats,
         records=args.records,
         peer_python=dict(args.peer_python),
+        prefetch=args.prefetch,
         trace=args.trace,
     )
     result = bench(load_pipeline(args.config, overrides), options, lambda text: print(text, flush=True))
@@ -108,10 +114,16 @@ def summary(result: dict[str, Any]) -> list[str]:
             figures.append(f"first batch {side['first_batch_s']['median']:.2f} s")
         lines.append(f"{name:9} {', '.join(figures)}")
         lines.append(f"{'':9} {side['does']}")
+    lines += group_lines(result["groups"])
     for name, ratio in result["ratios"].items():
         text = f"{ratio['median']:.2f} of the limit" if name == "limit" else f"{ratio['median']:.2f} times {name}"
         lines.append(f"flowdata: {text} ({ratio['least']:.2f} to {ratio['largest']:.2f} over {len(result['rounds'])} "
                      f"rounds)")  # fmt: skip
+    for name, ratio in result["memory_ratios"].items():
+        if ratio:
+            ours, its = (result["sides"][each]["batches_ahead"] for each in ("flowdata", name))
+            lines.append(f"flowdata: {ratio['median']:.2f} times the memory of {name} ({ratio['least']:.2f} to "
+                         f"{ratio['largest']:.2f}), with {ours} batches ahead, {name} with {its}")  # fmt: skip
     lines += [f"{name}: skipped: {why}" for name, why in result["skipped"].items()]
     if disturbed := result["rounds_disturbed"]:
         lines.append(f"warning: in {disturbed} of {len(result['rounds'])} rounds other processes took more than "
@@ -123,3 +135,21 @@ def summary(result: dict[str, Any]) -> list[str]:
         lines.append(f"INVALID: the delivered bytes depend on the number of workers ({different})")
     lines.append(f"verdict: {result['verdict']['text']}")
     return lines
+
+
+def group_lines(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The table of the groups of stages: who has how many workers, how long a sample takes, what they wait for."""
+    rows = [
+        (
+            f"{each['workers']:.0f}",
+            *(f"{each[name] / 1e3:.2f}" for name in ("p50_us", "p95_us", "p99_us")),
+            *(f"{each[share]:.0%}" for share in ("busy", "input", "output")),
+            " ".join(each["steps"]),
+        )
+        for each in groups
+    ]
+    head = ("workers", "p50 ms", "p95 ms", "p99 ms", "busy", "waits in", "waits out", "group")
+    return [
+        "  ".join(f"{cell:>{len(title)}}" for cell, title in zip(row[:-1], head, strict=False)) + f"  {row[-1]}"
+        for row in (head, *rows)
+    ]

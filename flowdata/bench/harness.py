@@ -158,14 +158,14 @@ class Runner:
     def measure(self, timing: Timing) -> Measurement:
         """Time one stretch."""
         assert self._process.stdin is not None, "it is a pipe"
-        machine, own = _busy_seconds(), _cpu_of(self._process.pid)
+        machine, own = machine_cpu_seconds(), family_cpu_seconds(self._process.pid)
         start = time.perf_counter()
         self._process.stdin.write(json.dumps({"seconds": timing.seconds, "batches": timing.batches}).encode() + b"\n")
         self._process.stdin.flush()
         measured = self._answer("measured")
         seconds = time.perf_counter() - start
-        used = _cpu_of(self._process.pid) - own
-        others = _busy_seconds() - machine - used
+        used = family_cpu_seconds(self._process.pid) - own
+        others = machine_cpu_seconds() - machine - used
         return Measurement(
             measured["images"] / measured["seconds"],
             1e3 * used / measured["images"],
@@ -206,7 +206,7 @@ def started(side: SideSpec, timing: Timing, **extra: Any) -> Iterator[Runner]:
 # -- the machine -----------------------------------------------------------------------------------------------------
 
 
-def _busy_seconds() -> float:
+def machine_cpu_seconds() -> float:
     """CPU time of the whole machine that was not idle."""
     times = psutil.cpu_times()
     return sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq", "steal"))
@@ -220,7 +220,7 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _cpu_of(pid: int) -> float:
+def family_cpu_seconds(pid: int) -> float:
     """CPU seconds of a process with all its descendants, and of the ones that they have waited for."""
     total = 0.0
     for process in _family(pid):
@@ -274,10 +274,10 @@ class Rounds:
         """Median and spread of a figure."""
         return spread(self.values(side, figure))
 
-    def ratio(self, side: str, to: str) -> dict[str, float] | None:
-        """Median and spread of the ratio of two sides' images per second within a round."""
-        pairs = zip(self.values(side, "images_per_second"), self.values(to, "images_per_second"), strict=True)
-        return spread([a / b for a, b in pairs])
+    def ratio(self, side: str, to: str, figure: str = "images_per_second") -> dict[str, float] | None:
+        """Median and spread of the ratio of a figure of two sides within a round."""
+        pairs = [(each["sides"][side][figure], each["sides"][to][figure]) for each in self.rounds]
+        return spread([a / b for a, b in pairs if a is not None and b])
 
 
 def spread(values: Sequence[float]) -> dict[str, float] | None:

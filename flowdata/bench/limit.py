@@ -1,7 +1,7 @@
 """What the machine could do at most: ``python -m flowdata.bench.limit SPEC.json``.
 
-The same calls of the image library on the same files, one process per worker and no framework: no order, no batch, no
-random streams, no hand-over, results written into the same memory again and again.
+The same calls of the image libraries with the same bytes, one process per worker and no framework: no order, no batch,
+no random streams, no hand-over, results written into the same memory again and again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from flowdata.bench.calls import Call, make
 from flowdata.bench.peers import opencv
 from flowdata.bench.protocol import Arrays, Side, serve
 
@@ -23,16 +24,18 @@ _CHUNK = 8  # pictures per draw from the common counter
 
 def _work(spec: dict[str, Any], number: int, done: Any, stop: Any) -> None:
     cv2.setNumThreads(0)
-    work, files = spec["work"], spec["files"]
+    work = {**spec["work"], "random_crop": None}  # the windows are those of the calls
+    todo = [Call(**each) for each in spec["calls"]]
     planes = np.empty((3, *work["crop"]), np.float32)
-    at = number * 7919 % len(files)  # every process starts elsewhere
+    at = number * 7919 % len(todo)  # every process starts elsewhere
     while not stop.is_set():
         for _ in range(_CHUNK):
-            descriptor = os.open(files[at], os.O_RDONLY)
+            call = todo[at]
+            descriptor = os.open(call.file, os.O_RDONLY)
             data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
             os.close(descriptor)
-            opencv.normalize_into(opencv.resized(opencv.decode(data), work), at % 2 < 2 * work["mirror"], work, planes)
-            at = (at + 1) % len(files)
+            opencv.normalize_into(opencv.resized(make(call, data), work), at % 2 < 2 * work["mirror"], work, planes)
+            at = (at + 1) % len(todo)
         done.release()
 
 
@@ -65,8 +68,11 @@ def prepare(spec: dict[str, Any]) -> Side:
             for process in processes:
                 process.join()
 
-    does = (f"read, cv2.imdecode (whole picture), resize and normalize in {spec['workers']} processes, with no "
-            f"framework around them")  # fmt: skip
+    libraries = sorted({each["library"] for each in spec["calls"]})
+    does = (
+        f"read, decode ({' and '.join(libraries)}, called with what the pipeline's decoder calls it with), resize "
+        f"and normalize in {spec['workers']} processes, with no framework around them"
+    )
     return Side(does, start, {"cv2": cv2.__version__})
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowdata.bench.protocol import Arrays, Side, serve
-from flowdata.executors.stats import LoaderStats
+from flowdata.executors.stats import GroupStats, LoaderStats
 from flowdata.loader import Loader
 from flowdata.pipeline import Pipeline
 
@@ -38,7 +38,8 @@ def prepare(spec: dict[str, Any]) -> Side:
         "thread": f"{pipeline.workers} worker threads, {ahead}",
         "process": f"{pipeline.workers} worker processes, {ahead}",
     }[pipeline.executor]
-    return Side(f"this pipeline, {how}", start, observe=observe)
+    depth = 0 if pipeline.executor == "serial" else pipeline.prefetch_batches
+    return Side(f"this pipeline, {how}", start, ahead=depth, observe=observe)
 
 
 def as_plain(stats: LoaderStats) -> dict[str, Any]:
@@ -55,9 +56,24 @@ def as_plain(stats: LoaderStats) -> dict[str, Any]:
         "mean_ready": stats.mean_ready,
         "service_us": sum(1e6 * group.mean_seconds for group in stats.groups),
         "p90_us": sum(1e6 * group.quantile(0.9) for group in stats.groups),
+        "groups": [_group(group) for group in stats.groups],
         "steps_us": {
             step.name: 1e6 * step.seconds / max(group.samples, 1) for group in stats.groups for step in group.stages
         },
+    }
+
+
+def _group(group: GroupStats) -> dict[str, Any]:
+    """What the workers of one group did: shares of their time, and service time of a sample."""
+    whole = max(sum(each.busy_seconds for each in group.workers) + group.input_seconds + group.output_seconds, 1e-9)
+    quantiles = {f"p{percent}_us": 1e6 * group.quantile(percent / 100) for percent in (50, 95, 99)}
+    return {
+        "steps": [each.name for each in group.stages],
+        "workers": group.active,
+        **quantiles,
+        "busy": group.busy,
+        "input": group.input_seconds / whole,
+        "output": group.output_seconds / whole,
     }
 
 

@@ -34,6 +34,7 @@ class Side:
         start: Opens an endless iterator of batches, each a mapping of names to arrays with the samples along the
             first axis; the first value counts.
         versions: Versions of the libraries that do the work.
+        ahead: Batches that it prepares, or has ready, ahead of the consumer; None where that is no number of batches.
         choice: What the side chose by measuring, to be handed to it as ``spec["choice"]`` from then on.
         observe: Begins to observe the side's workers while it is started; what it returns ends that and says what they
             did meanwhile.
@@ -42,6 +43,7 @@ class Side:
     does: str
     start: Callable[[], AbstractContextManager[Iterator[Arrays]]]
     versions: dict[str, str] = field(default_factory=dict)
+    ahead: int | None = None
     choice: str | None = None
     observe: Callable[[], Callable[[], dict[str, Any]]] | None = None
 
@@ -57,10 +59,11 @@ def serve(prepare: Callable[[dict[str, Any]], Side]) -> None:
     except Missing as error:
         _tell(answers, missing=str(error))
         return
-    _tell(answers, ready={"does": side.does, "versions": side.versions, "choice": side.choice})
+    about = {"does": side.does, "versions": side.versions, "batches_ahead": side.ahead, "choice": side.choice}
+    _tell(answers, ready=about)
     start = time.perf_counter()
     with side.start() as batches:
-        first = next(batches)
+        first = [next(batches)]
         seconds = time.perf_counter() - start
         _tell(answers, steady={"first_batch_s": seconds, **_warm_up(first, batches, spec)})
         for line in sys.stdin:
@@ -73,16 +76,20 @@ def _tell(answers: TextIO, **message: Any) -> None:
     answers.write(json.dumps(message) + "\n")
 
 
-def _warm_up(first: Arrays, batches: Iterator[Arrays], spec: dict[str, Any]) -> dict[str, Any]:
-    """Fill the queues; what the batches look like, and the digest of the first ones where it is asked for."""
-    image = _main(first)
+def _warm_up(first: list[Arrays], batches: Iterator[Arrays], spec: dict[str, Any]) -> dict[str, Any]:
+    """Fill the queues; what the batches look like, and the digest of the first ones where it is asked for.
+
+    The first batch is taken out of its list: one that is kept would be memory that the side cannot use again.
+    """
+    image = _main(first[0])
     about: dict[str, Any] = {"shape": list(image.shape), "dtype": str(image.dtype).removeprefix("torch.")}
     if "float" in about["dtype"]:
         about |= {"mean": float(image.mean()), "std": float(image.std())}
+    del image
     digest = hashlib.sha256()
     count = spec.get("digest_batches", 0)
     end = time.perf_counter() + spec["warmup_s"]
-    batch: Arrays | None = first
+    batch: Arrays | None = first.pop()
     for number in itertools.count(1):
         if batch is not None and number <= count:
             _update(digest, batch)

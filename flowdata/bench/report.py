@@ -62,6 +62,7 @@ def html(result: Mapping[str, Any]) -> str:
         _verdict(result),
         _sides(result),
         _waterfall(result),
+        _groups(result),
         _scaling(result),
         _conditions(result),
     ]
@@ -87,6 +88,12 @@ def _chips(result: Mapping[str, Any]) -> str:
     for name, ratio in result["ratios"].items():
         label = f"{ratio['median']:.2f} of the limit" if name == "limit" else f"{ratio['median']:.2f} × {name}"
         chips.append(("", label))
+    for name, ratio in result["memory_ratios"].items():
+        ahead = [result["sides"][each]["batches_ahead"] for each in ("flowdata", name)]
+        if ratio:
+            chips.append(
+                ("", f"{ratio['median']:.2f} × the memory of {name} ({ahead[0]} and {ahead[1]} batches ahead)")
+            )
     if result["valid"]:
         chips.append(("good", f"equal bytes for {', '.join(result['digests'])} workers"))
     else:
@@ -150,6 +157,24 @@ def _waterfall(result: Mapping[str, Any]) -> str:
             result["verdict"]["hand_over_us"],
             limit["cpu_ms_per_image"]["median"] if limit else None,
         ),
+    )
+
+
+def _groups(result: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            " ".join(each["steps"]),
+            f"{each['workers']:.0f}",
+            *(f"{each[name] / 1e3:.2f}" for name in ("p50_us", "p95_us", "p99_us")),
+            *(f"{each[share]:.0%}" for share in ("busy", "input", "output")),
+        ]
+        for each in result["groups"]
+    ]
+    head = ["group", "workers", "p50 ms", "p95 ms", "p99 ms", "busy", "waits for input", "waits for output"]
+    return _section(
+        "Groups of stages",
+        '<p class="note">Service time of a sample, and what the workers did with their time, while measured.</p>',
+        _table(head, rows),
     )
 
 

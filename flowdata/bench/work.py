@@ -153,26 +153,39 @@ def first_records(pipeline: Pipeline, count: int | None) -> Pipeline:
     return replace(pipeline, source=FirstRecords(pipeline.source, count))
 
 
-def encoded_files(pipeline: Pipeline) -> Iterator[bytes]:
-    """The picture files in the records, in order; bad records are left out where the pipeline does not end at them.
+def pictures(pipeline: Pipeline) -> Iterator[tuple[Sample, bytes]]:
+    """Each record as it is read, with the picture file in it, in order.
+
+    Bad records are left out where the pipeline does not end at them.
 
     Raises:
         RecordError: a record is bad, with ``on_error: raise``.
         ConfigError: the pipeline has no picture decoder.
     """
-    decoder = next((stage for stage in pipeline.stages if isinstance(stage, AnyDecoder)), None)
-    if decoder is None:
-        raise ConfigError("the pipeline decodes no pictures")
+    _, decoder = decoder_of(pipeline)
     for index in range(len(pipeline.source)):
         try:
             sample = pipeline.source.read(SampleKey(0, index))
             if isinstance(decoder, ImageDecoder):
-                yield bytes(memoryview(sample[decoder.encoded]))
+                yield sample, bytes(memoryview(sample[decoder.encoded]))
             else:
-                yield single_bytes(sample, decoder.record, decoder.feature)
+                yield sample, single_bytes(sample, decoder.record, decoder.feature)
         except RecordError:
             if pipeline.on_error == "raise":
                 raise
+
+
+def decoder_of(pipeline: Pipeline) -> tuple[str, AnyDecoder]:
+    """Name and stage of the picture decoder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    stages = [as_stage(each) for each in pipeline.stages if not isinstance(each, Cut)]
+    for name, each in zip(pipeline.step_names[1:], stages, strict=True):
+        if isinstance(each, AnyDecoder):
+            return name, each
+    raise ConfigError("the pipeline decodes no pictures")
 
 
 def write_files(pipeline: Pipeline, folder: Path, most: int) -> list[str]:
@@ -187,7 +200,7 @@ def write_files(pipeline: Pipeline, folder: Path, most: int) -> list[str]:
         Their paths, in the order of the records.
     """
     paths = []
-    for index, data in enumerate(itertools.islice(encoded_files(pipeline), most)):
+    for index, (_, data) in enumerate(itertools.islice(pictures(pipeline), most)):
         path = folder / f"{index:08d}.jpg"
         path.write_bytes(data)
         paths.append(os.fspath(path))

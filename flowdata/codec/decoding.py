@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import cache
 from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 
+from flowdata.codec.encoding import encode_jpeg
 from flowdata.codec.exif import Image, OrientationPolicy, Window, WindowOf, stored_window, upright, upright_size
 from flowdata.codec.headers import MAX_PIXELS, ImageInfo, image_info
+from flowdata.codec.jpeg import JpegLayout
 from flowdata.codec.providers import Provider, decode_by_nvimgcodec, resolve
-from flowdata.codec.rows import RowOffsets, cut_rows
+from flowdata.codec.rows import RowOffsets, cut_below, cut_rows
 from flowdata.errors import RecordError
 
 ColorSpace = Literal["RGB", "BGR", "GRAY"]
@@ -101,28 +105,63 @@ def _decode_window(
         image = decode_by_nvimgcodec(data, (top, left, height, width), bgr=color_space == "BGR")
         if image is not None:
             return image
+    if layout is not None and rows is None and _refuses_broken_off_data():
+        image = _decode_above(data, layout, top + height, color_space)
+        if image is not None:
+            return image[top : top + height, left : left + width]
     return _decode_by_cv2(data, info, have, color_space)[top : top + height, left : left + width]
+
+
+def _decode_above(data: bytes, layout: JpegLayout, bottom: int, color_space: ColorSpace) -> Image | None:
+    """The image down to a little below the pixel row ``bottom``; None where all of it has to be decoded.
+
+    That is also so where damage makes a decoder run out of data: what it says of the whole file is what counts.
+    """
+    shorter = cut_below(data, layout, bottom)
+    if shorter is None:
+        return None
+    with contextlib.suppress(cv2.error):
+        image = _imdecode(shorter[0], color_space)
+        if image is not None and image.shape[:2] == (shorter[1], layout.width):
+            return image
+    return None
 
 
 def _decode_by_cv2(data: bytes, info: ImageInfo, height: int, color_space: ColorSpace) -> Image:
     """All of the data, which are ``height`` rows of the image that ``info`` tells of."""
     what = f"{info.format} image of {info.height} x {info.width} pixels"
-    if color_space == "GRAY":
-        flags = cv2.IMREAD_GRAYSCALE
-    elif color_space == "RGB" and _DIRECT_RGB is not None:
-        flags = _DIRECT_RGB
-    else:
-        flags = cv2.IMREAD_COLOR
     try:
-        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = _imdecode(data, color_space)
     except cv2.error as error:
         raise RecordError(f"{what}: {error}") from None
     if image is None:
         raise RecordError(f"{what} cannot be decoded; it is damaged")
     if image.shape[:2] != (height, info.width):
         raise RecordError(f"{what}: the decoder found {image.shape[0]} x {image.shape[1]}; it is damaged")
+    return image
+
+
+def _imdecode(data: bytes | bytearray, color_space: ColorSpace) -> Image | None:
+    """What OpenCV makes of a file; None if it refuses it, where it does not raise ``cv2.error``."""
+    if color_space == "GRAY":
+        flags = cv2.IMREAD_GRAYSCALE
+    elif color_space == "RGB" and _DIRECT_RGB is not None:
+        flags = _DIRECT_RGB
+    else:
+        flags = cv2.IMREAD_COLOR
+    image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        return None
     if color_space == "GRAY":
         return np.asarray(image)[:, :, np.newaxis]
     if color_space == "RGB" and _DIRECT_RGB is None:
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return np.asarray(image)
+
+
+@cache
+def _refuses_broken_off_data() -> bool:
+    """Whether this OpenCV refuses a JPEG whose data end before its last row; some fill up what is missing."""
+    y, x = np.mgrid[0:64, 0:48]
+    data = encode_jpeg(np.stack([5 * x, 3 * y, x * y % 256], axis=-1).astype(np.uint8), 90, "4:4:4")
+    return cv2.imdecode(np.frombuffer(data[: len(data) // 2], np.uint8), cv2.IMREAD_COLOR) is None

@@ -1,8 +1,9 @@
-"""Only the rows of a JPEG that a window needs: for files with a restart marker after each row of blocks.
+"""Only the rows of a JPEG that a window needs: shorter files for the same decoder.
 
-A restart marker lets decoding begin behind it. Whoever knows where the markers are cuts out the rows of a window, puts
-the file's own header in front with another height, and has a smaller file that any decoder reads. The pixels are those
-of decoding everything: only subsampled colour looks at the neighbouring row, and that is cut out too.
+Any ordinary file may claim to be less high: the decoder then stops below the window (`cut_below`). Where there is a
+restart marker after each row of blocks, it may also begin just above it: whoever knows where the markers are cuts out
+the rows of a window and puts the file's own header in front with another height (`cut_rows`). The pixels are those of
+decoding everything: only subsampled colour looks at the neighbouring row, and that is kept too.
 """
 
 from __future__ import annotations
@@ -70,8 +71,7 @@ def cut_rows(data: bytes, layout: JpegLayout, offsets: RowOffsets, top: int, hei
         raise RecordError(problem)
     unit, _ = unit_size(layout)
     rows = len(offsets) - 1
-    downs = [down for _, down in layout.sampling]
-    margin = int(max(downs) > min(downs))
+    margin = _margin(layout)
     first, last = max(top // unit - margin, 0), min(-(-(top + height) // unit) + margin, rows)
     start = first * unit
     have = min(last * unit, layout.height) - start
@@ -86,6 +86,39 @@ def cut_rows(data: bytes, layout: JpegLayout, offsets: RowOffsets, top: int, hei
         for number, at in enumerate(marks):
             cut[at] = _FIRST_RESTART + number % 8
     return bytes(cut + _END), start, have
+
+
+def cut_below(data: bytes, layout: JpegLayout, bottom: int) -> tuple[bytearray, int] | None:
+    """A JPEG file whose header says that it ends a little below the pixel row ``bottom``.
+
+    It has no end marker: what follows the last row that a decoder makes of it is all the data of the others, and a
+    decoder that is not at the end of its data does not complain about them.
+
+    Args:
+        data: A JPEG file.
+        layout: What :func:`flowdata.codec.jpeg.read_layout` found in it.
+        bottom: Number of pixel rows from the top that are needed.
+
+    Returns:
+        The file and its height in pixels; None where nothing is below, or the file is not one of baseline gray or
+        colour without restart markers.
+    """
+    if not (layout.baseline and layout.single_scan and layout.components in (1, 3) and not layout.restart_interval):
+        return None
+    unit, _ = unit_size(layout)
+    have = (-(-bottom // unit) + _margin(layout)) * unit
+    if have >= layout.height:
+        return None
+    cut = bytearray(data)
+    del cut[layout.end_at :]
+    cut[layout.size_at : layout.size_at + 2] = have.to_bytes(2)
+    return cut, have
+
+
+def _margin(layout: JpegLayout) -> int:
+    """Rows of units beside those of a window that decide its pixels."""
+    downs = [down for _, down in layout.sampling]
+    return int(max(downs) > min(downs))
 
 
 def _mismatch(data: bytes, layout: JpegLayout, offsets: RowOffsets) -> str | None:

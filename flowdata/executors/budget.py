@@ -36,15 +36,32 @@ def check_memory(pipeline: Pipeline, layout: SlotLayout) -> None:
     Raises:
         ConfigError: there is not that much; says how much there is and which keys to lower.
     """
-    needed, free = layout.nbytes + layout.workers * WORKER_BYTES, free_memory()
+    between, unknown = _between_groups(pipeline, layout)
+    needed, free = layout.nbytes + layout.workers * WORKER_BYTES + between, free_memory()
+    waiting = f", {_mib(between)} for samples between groups" if layout.drawers else ""
     text = (
         f"process executor: {layout.slots} batches of {_mib(layout.slot_bytes)} (prefetch_batches: "
-        f"{pipeline.prefetch_batches}, and two for the consumer) and {layout.workers} workers of about "
-        f"{_mib(WORKER_BYTES)} need {_mib(needed)}; {_mib(free) if free < math.inf else 'an unknown amount'} is free"
+        f"{pipeline.prefetch_batches}, and two for the consumer){waiting} and {layout.workers} workers of about "
+        f"{_mib(WORKER_BYTES)} need {_mib(needed)}"
+        + (f" and room for {unknown}" if unknown else "")
+        + f"; {_mib(free) if free < math.inf else 'an unknown amount'} is free"
     )
     if needed > free:
-        raise ConfigError(f"{text}; lower prefetch_batches or batch_size ({pipeline.batch_size}), or workers")
+        lower = "prefetch_batches, samples_per_message" if layout.drawers else "prefetch_batches"
+        raise ConfigError(f"{text}; lower {lower} or batch_size ({pipeline.batch_size}), or workers")
     _log.info("%s", text)
+
+
+def _between_groups(pipeline: Pipeline, layout: SlotLayout) -> tuple[int, str]:
+    """Bytes that samples on their way from group to group take at most, and what they hold of unknown size."""
+    known, unknown = 0, []
+    chunk = min(pipeline.samples_per_message, layout.rows)
+    for drawers, specs in zip(layout.drawers, pipeline.specs_at_cuts(), strict=True):
+        fixed = {name for name, spec in specs.items() if spec.fixed and not spec.dtype.hasobject}
+        known += drawers * chunk * sum(specs[name].nbytes for name in fixed)
+        if others := [name for name in specs if name not in fixed]:
+            unknown.append(f"{drawers * chunk} times {', '.join(others)}")
+    return known, " and ".join(unknown)
 
 
 def _mib(size: float) -> str:

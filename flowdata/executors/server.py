@@ -88,6 +88,7 @@ def _load(setup: Setup) -> Job:
     else:
         os.environ["PYTHONPATH"] = setup.python_path
     platform.use_features(setup.features)
+    platform.keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, write_through=False)  # whole lines, not lost with the worker

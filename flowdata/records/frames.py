@@ -9,7 +9,8 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,8 +25,11 @@ INDEX_DIRECTORY = ".flowdata-index"
 
 Offsets = NDArray[np.int64]
 
-_FORMAT = 1  # first number of an index file; then size and mtime_ns of the part file, then the offsets
-_PREAMBLE = 3
+_SUFFIX = ".frames"  # an index file is 64-bit integers: these three, then the offsets
+_FORMAT = int.from_bytes(b"frames 1", "little")
+_PREAMBLE = 3  # format, then size and mtime_ns of the part file
+_WORD = np.dtype("<i8")
+_AT_ONCE = 8  # part files read at a time: warm, one would do as well, but slow storage likes to be asked for more
 _log = logging.getLogger(__name__)
 
 
@@ -40,20 +44,55 @@ def frame_offsets(path: Path) -> Offsets:
         RecordError: the file's framing is broken; names file, offset, what was expected and what was found.
         OSError: the file cannot be read.
     """
-    with path.open("rb", buffering=0) as file:
-        status = os.fstat(file.fileno())
-        stamp = (_FORMAT, status.st_size, status.st_mtime_ns)
-        places = cache_paths(path, ".npy")
-        for place in places:
-            if (offsets := _load(place, stamp)) is not None:
-                return offsets
-        offsets = scan_frames(file.fileno(), status.st_size, path)
-    content = np.concatenate([np.array(stamp, np.int64), offsets])
-    for place in places:
-        if _save(place, content):
+    return index_parts([path])[0]
+
+
+def index_parts(paths: Sequence[Path]) -> list[Offsets]:
+    """:func:`frame_offsets` of each of many files, several of them read at a time.
+
+    Raises:
+        RecordError: as there, of the first file that is damaged.
+        OSError: a file cannot be read; ``filename`` says which.
+    """
+    places = {folder: _cache_folders(folder) for folder in {path.parent for path in paths}}
+    found = [_cached(path, places[path.parent]) for path in paths]
+    missing = [path for path, offsets in zip(paths, found, strict=True) if offsets is None]
+    if len(missing) > 1:
+        with ThreadPoolExecutor(min(_AT_ONCE, len(missing))) as pool:
+            built = list(pool.map(lambda path: _build(path, places[path.parent]), missing))
+    else:
+        built = [_build(path, places[path.parent]) for path in missing]
+    new = iter(built)
+    return [next(new) if offsets is None else offsets for offsets in found]
+
+
+def _cached(path: Path, folders: Sequence[Path]) -> Offsets | None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        stamp = _stamp(os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
+    for folder in folders:
+        if (offsets := _load(f"{folder}/{path.name}{_SUFFIX}", stamp)) is not None:
             return offsets
-    _log.info("the record index of %s can be cached in neither of %s", path, ", ".join(map(str, places)))
+    return None
+
+
+def _build(path: Path, folders: Sequence[Path]) -> Offsets:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        status = os.fstat(descriptor)
+        offsets = scan_frames(descriptor, status.st_size, path)
+    finally:
+        os.close(descriptor)
+    content = np.concatenate([np.array(_stamp(status), _WORD), offsets])
+    if not any(_save(folder / f"{path.name}{_SUFFIX}", content) for folder in folders):
+        _log.info("the record index of %s can be cached in neither of %s", path, ", ".join(map(str, folders)))
     return offsets
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return _FORMAT, status.st_size, status.st_mtime_ns
 
 
 def scan_frames(descriptor: int, size: int, path: Path) -> Offsets:
@@ -133,30 +172,35 @@ def temporary_name(path: Path) -> Path:
 
 def cache_paths(path: Path, suffix: str) -> list[Path]:
     """Where an index of a file is kept: beside it, else below the user's cache directory."""
-    folder = path.parent.resolve()
+    return [folder / f"{path.name}{suffix}" for folder in _cache_folders(path.parent)]
+
+
+def _cache_folders(folder: Path) -> list[Path]:
+    folder = folder.resolve()
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    return [root / f"{path.name}{suffix}" for root in (folder / INDEX_DIRECTORY, cache_directory() / digest)]
+    return [folder / INDEX_DIRECTORY, cache_directory() / digest]
 
 
-def _load(place: Path, stamp: tuple[int, int, int]) -> Offsets | None:
-    """The cached offsets if they are whole and belong to the file with this stamp."""
+def _load(place: str, stamp: tuple[int, int, int]) -> Offsets | None:
+    """The cached offsets if they are whole and belong to the file with this stamp.
+
+    They are read, not mapped: a mapped file that somebody cuts short ends the process.
+    """
     try:
-        content = np.load(place, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # there is none, or it is damaged: build it again
+        content = np.fromfile(place, _WORD)
+    except OSError:  # there is none: build it
         return None
-    if content.dtype != np.int64 or content.ndim != 1 or len(content) <= _PREAMBLE:
+    if len(content) <= _PREAMBLE or tuple(content[:_PREAMBLE].tolist()) != stamp:
         return None
-    if tuple(content[:_PREAMBLE].tolist()) != stamp:
-        return None
-    offsets: Offsets = content[_PREAMBLE:]
-    whole = offsets[0] == 0 and offsets[-1] == stamp[1] and bool((np.diff(offsets) > HEADER_BYTES).all())
+    offsets: Offsets = content[_PREAMBLE:].astype(np.int64, copy=False)
+    whole = offsets[0] == 0 and offsets[-1] == stamp[1] and bool((offsets[1:] - offsets[:-1] > HEADER_BYTES).all())
     return offsets if whole else None
 
 
 def _save(place: Path, content: NDArray[np.int64]) -> bool:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        replace_atomically(place, lambda file: np.save(file, content))
+        replace_atomically(place, lambda file: file.write(content.tobytes()))
     except OSError as error:
         _log.debug("cannot cache a record index in %s: %s", place, error)
         return False

@@ -112,7 +112,7 @@ class Record(Mapping[str, Feature]):
             return Feature(None, ())
         kind: Kind = field.removesuffix("_list")
         values = getattr(message, field).value
-        return Feature(kind, tuple(values) if kind == "bytes" else np.array(values, DTYPES[kind]))
+        return Feature(kind, tuple(values) if kind == "bytes" else np.array(list(values), DTYPES[kind]))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._features)

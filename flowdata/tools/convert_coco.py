@@ -39,6 +39,7 @@ def convert_coco(
     parts: int = 8,
     keep_unannotated: bool = False,
     quality: int = 95,
+    short_side: int | None = None,
     row_restarts: bool = False,
     workers: int | None = None,
     digests: bool = False,
@@ -62,6 +63,8 @@ def convert_coco(
         parts: Part files.
         keep_unannotated: Also convert images without an object larger than one pixel.
         quality: JPEG quality of what is encoded again: all but baseline JPEG.
+        short_side: Pixels to which the shorter side of larger images is reduced; boxes and points are multiplied by the
+            same factors, as the stages ``object_bbox_scale`` and ``object_segmentation_polygon_scale`` do.
         row_restarts: See :class:`flowdata.tools.pictures.ImageOptions`.
         workers: Threads that read and decode; by default one per usable processor.
         digests: Also write a checksum per record.
@@ -72,7 +75,7 @@ def convert_coco(
         ConfigError: an argument is out of range, a file or directory is missing, ``out`` is in use.
         DataError: the annotations are damaged, or no image could be read.
     """
-    options = ImageOptions(quality=quality, row_restarts=row_restarts)
+    options = ImageOptions(quality=quality, short_side=short_side, row_restarts=row_restarts)
     if not images.is_dir():
         raise ConfigError(f"convert coco: {images} is not a directory; expected the images of {annotations}")
     tree = load_annotations(annotations)
@@ -105,24 +108,28 @@ def _read(index: CocoIndex, number: int, images: Path, options: ImageOptions) ->
             raise RecordError("a broken link, or no regular file")
         picture = prepare_picture((images / name).read_bytes(), options)
         height, width = index.sizes[number].tolist()
-        if picture.shape[:2] != (height, width):
-            found = f"{picture.shape[0]} x {picture.shape[1]}"
+        if picture.original != (height, width):
+            found = f"{picture.original[0]} x {picture.original[1]}"
             raise RecordError(f"the image has {found} pixels, the annotations say {height} x {width}")
     except (DataError, OSError) as error:
         return Skipped(name, reason(error))
     first, last = index.objects[number : number + 2]
     points, place = index.segments(number)
+    boxes = index.boxes[first:last]
+    if picture.shape[:2] != picture.original:
+        scale = np.array([picture.shape[1] / width, picture.shape[0] / height], np.float32)
+        boxes, points = boxes * np.tile(scale, 2), points * scale
     features: dict[str, Any] = {
         "encoded": picture.encoded,
         "image_id": np.int64(index.image_ids[number]),
         "filename": os.fsencode(name),
-        "height": height,
-        "width": width,
+        "height": picture.shape[0],
+        "width": picture.shape[1],
         "object/bbox/label": index.labels[first:last],
         "object/segm/points": points.reshape(-1),
         "object/segm/index": place.reshape(-1),
     }
-    for side, values in zip(("xmin", "ymin", "xmax", "ymax"), index.boxes[first:last].T, strict=True):
+    for side, values in zip(("xmin", "ymin", "xmax", "ymax"), boxes.T, strict=True):
         features[f"object/bbox/{side}"] = Feature("float", np.ascontiguousarray(values))
     if picture.rows is not None:
         features[ROWS] = picture.rows

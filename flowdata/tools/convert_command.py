@@ -71,6 +71,7 @@ def _convert_coco(args: argparse.Namespace) -> int:
             parts=args.parts,
             keep_unannotated=args.keep_unannotated,
             quality=args.quality,
+            short_side=args.short_side,
             row_restarts=args.row_restarts,
             workers=args.workers,
             digests=args.digests,
@@ -83,7 +84,9 @@ def _convert_coco(args: argparse.Namespace) -> int:
 
 def _convert_tfrecord(args: argparse.Namespace) -> int:
     from flowdata.tools.convert_tfrecord import convert_tfrecord
+    from flowdata.tools.pictures import ImageOptions
 
+    options = _image_options(args)
     with show_progress("converting") as progress:
         result = convert_tfrecord(
             args.src,
@@ -92,6 +95,7 @@ def _convert_tfrecord(args: argparse.Namespace) -> int:
             parts=args.parts,
             strip_prefix=args.strip_prefix,
             classes=args.classes.read_text(encoding="utf-8").splitlines() if args.classes else (),
+            options=None if options == ImageOptions() else options,  # no option, and the pictures stay as they are
             workers=args.workers,
             digests=args.digests,
             overwrite=args.overwrite,
@@ -150,6 +154,7 @@ def _add_other_converters(kinds: argparse._SubParsersAction[argparse.ArgumentPar
     )
     tfrecord.add_argument("--classes", type=Path, default=None, metavar="FILE", help="names of the classes, one a line")
     _add_split(tfrecord)
+    _add_image_options(tfrecord)
     _add_writing(tfrecord)
 
     webdataset = add_command(kinds, "webdataset", _convert_webdataset, "tar files of key.jpg with key.cls -> OFRecords")
@@ -171,13 +176,6 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
 def _add_image_options(parser: argparse.ArgumentParser) -> None:
     _add_encoding(parser)
     parser.add_argument(
-        "--short-side",
-        type=int_from(1),
-        default=None,
-        metavar="N",
-        help="reduce the shorter side of larger images to N pixels; they are encoded again",
-    )
-    parser.add_argument(
         "--orientation",
         choices=("ignore", "apply"),
         default="ignore",
@@ -188,6 +186,13 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
 def _add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quality", type=quality, default=95, help="JPEG quality of what is encoded again (%(default)s)"
+    )
+    parser.add_argument(
+        "--short-side",
+        type=int_from(1),
+        default=None,
+        metavar="N",
+        help="reduce the shorter side of larger images to N pixels; they are encoded again",
     )
     parser.add_argument(
         "--row-restarts",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from flowdata.errors import ConfigError, DataError, RecordError
 from flowdata.records.example import read_example, walk_tfrecord
 from flowdata.records.wire import Feature
+from flowdata.tools.pictures import ROWS, ImageOptions, prepare_picture
 from flowdata.tools.writing import (
     Conversion,
     Converted,
@@ -39,6 +42,7 @@ def convert_tfrecord(
     parts: int = 8,
     strip_prefix: str = "image/",
     classes: Sequence[str] = (),
+    options: ImageOptions | None = None,
     workers: int | None = None,
     digests: bool = False,
     overwrite: bool = False,
@@ -58,6 +62,8 @@ def convert_tfrecord(
         parts: Part files.
         strip_prefix: What is taken off the beginning of features' names.
         classes: Names of the classes for ``dataset.json``.
+        options: How the pictures in the feature ``encoded`` are encoded, reduced and turned; ``height`` and ``width``
+            then say their new size. Without, nobody looks at them.
         workers: Threads that read; by default one per usable processor.
         digests: Also write a checksum per record.
         overwrite: Write although ``out`` is not empty; removes the data set that it holds, not other files.
@@ -76,9 +82,9 @@ def convert_tfrecord(
         out,
         source=f"convert tfrecord: {source}",
         classes=classes,
-        features={},
+        features={ROWS: "int32"} if options is not None and options.row_restarts else {},
         splits={split: (parts, frames)},
-        read=lambda frame: _read(frame, strip_prefix),
+        read=lambda frame: _read(frame, strip_prefix, options),
         skipped=broken,
         workers=workers,
         digests=digests,
@@ -104,7 +110,8 @@ def _scan(source: Path) -> tuple[list[Frame], list[Skipped]]:
     return frames, broken
 
 
-def _read(frame: Frame, prefix: str) -> Converted | Skipped:
+def _read(frame: Frame, prefix: str, options: ImageOptions | None) -> Converted | Skipped:
+    kept = True
     try:
         with frame.path.open("rb", buffering=0) as file:
             example = read_example(file.fileno(), frame.offset, frame.length)
@@ -116,6 +123,22 @@ def _read(frame: Frame, prefix: str) -> Converted | Skipped:
             features[short] = value
         if not features:
             raise RecordError(f"at byte {frame.offset}: the example has no feature")
+        if options is not None:
+            kept = _convert_picture(features, options, frame)
     except (DataError, OSError) as error:
         return Skipped(frame.path.name, reason(error))
-    return Converted(features, True)
+    return Converted(features, kept)
+
+
+def _convert_picture(features: dict[str, Feature], options: ImageOptions, frame: Frame) -> bool:
+    """Put the picture as it should be in the place of the one that is there; whether that is the same."""
+    encoded = features.get("encoded")
+    if encoded is None or encoded.kind != "bytes" or len(encoded) != 1:
+        raise RecordError(f"at byte {frame.offset}: expected the feature 'encoded' with one picture, found none")
+    picture = prepare_picture(bytes(encoded.values[0]), options)
+    height, width, _ = picture.shape
+    made: dict[str, Any] = {"encoded": picture.encoded, "height": np.int64(height), "width": np.int64(width)}
+    if picture.rows is not None:
+        made[ROWS] = picture.rows
+    features |= {name: Feature.of(value) for name, value in made.items()}
+    return picture.kept

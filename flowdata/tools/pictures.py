@@ -49,10 +49,19 @@ class ImageOptions:
 
 
 class Picture(NamedTuple):
-    """A baseline JPEG file, its height, width and channels, its rows if they are known, and whether it was kept."""
+    """A baseline JPEG file and what is known of it.
+
+    Args:
+        encoded: The file.
+        shape: Height, width and channels.
+        original: Height and width before its shorter side was reduced.
+        rows: Where its rows of blocks begin, if that is known.
+        kept: Whether it is the original file.
+    """
 
     encoded: bytes
     shape: tuple[int, int, int]
+    original: tuple[int, int]
     rows: codec.RowOffsets | None
     kept: bool
 
@@ -79,10 +88,10 @@ def prepare_picture(data: bytes, options: ImageOptions) -> Picture:
         image = codec.decode_foreign(data)
     small = reduce_short_side(image, options.short_side)
     if keep and small is image:
-        return Picture(data, _shape(image), rows, kept=True)
+        return Picture(data, _shape(image), _shape(image)[:2], rows, kept=True)
     encoded = codec.encode_jpeg(small, options.quality, "4:4:4", row_restarts=options.row_restarts)
     rows = codec.row_offsets(encoded) if options.row_restarts else None
-    return Picture(encoded, _shape(small), rows, kept=False)
+    return Picture(encoded, _shape(small), _shape(image)[:2], rows, kept=False)
 
 
 def reduce_short_side(image: codec.Image, short_side: int | None) -> codec.Image:

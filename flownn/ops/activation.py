@@ -1,4 +1,8 @@
-"""Activation functions. Those of single elements save their result or their input, never both."""
+"""Activation functions. Those of single elements save their result or their input, never both.
+
+What they compute goes through `flownn.kernels.pointwise`, block by block; `choose`, `masked`, `at_least` and `at_most`
+stand for ``where``, ``maximum`` and ``minimum``, which are slow in NumPy.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +11,47 @@ from collections.abc import Callable
 from typing import Any
 
 from flownn.autograd import op
-from flownn.backend import Array, special_functions
-from flownn.dtypes import BOOLEAN, category
+from flownn.backend import Array
+from flownn.dtypes import BOOLEAN, FLOATING, category
 from flownn.errors import DtypeError, ShapeError
 from flownn.kernels.channels import channel_dot, compute_dtype
+from flownn.kernels.normal import normal_distribution
+from flownn.kernels.pointwise import Pointwise, pointwise, pointwise_gradient
+from flownn.kernels.select import at_least, at_most, choose, masked
 from flownn.ops.axes import axis_of
 
 
 def _pointwise(
-    name: str, x: Array, value: Callable[[Array], Array], gradient: Callable[[Array, Array], Array]
+    xp: Any,
+    name: str,
+    x: Array,
+    value: Callable[[Array], Array],
+    gradient: Callable[[Array, Array], Array],
+    *,
+    saves_result: bool = False,
+    **attrs: Any,
 ) -> tuple[Array, Callable[[Array], tuple[Array]]]:
-    """``value(x)`` and its vjp ``gradient(g, x)``; half precision is computed in float32.
+    """``value(x)`` and its vjp ``gradient(g, x)``, or ``gradient(g, result)``; half precision is computed in float32.
 
     Raises:
         DtypeError: ``x`` is not floating point.
     """
-    dtype = compute_dtype(name, x.dtype)
-
-    def vjp(g: Array) -> tuple[Array]:
-        return (gradient(g.astype(dtype, copy=False), x.astype(dtype, copy=False)),)
-
-    return value(x.astype(dtype, copy=False)).astype(x.dtype, copy=False), vjp
+    compute_dtype(name, x.dtype)
+    function = Pointwise(name, value, gradient, saves_result, attrs)
+    y = pointwise(xp, x, function)
+    saved = y if saves_result else x
+    return y, lambda g: (pointwise_gradient(xp, g, saved, function),)
 
 
 def _sigmoid(xp: Any, x: Array) -> Any:
-    decay = xp.exp(-abs(x))
-    return xp.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
+    """``1 / (1 + exp(-x))``; where the exponential overflows it is 0, as it should be."""
+    decay = xp.exp(-x)
+    decay += 1
+    return 1 / decay
 
 
 def _softplus(xp: Any, x: Array) -> Any:
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-abs(x)))
+    return at_least(xp, x, 0) + xp.log1p(xp.exp(-abs(x)))
 
 
 # ---------------------------------------------------------------- rectifiers
@@ -45,18 +60,29 @@ def _softplus(xp: Any, x: Array) -> Any:
 @op
 def relu(xp: Any, x: Array) -> Any:
     """``x`` where positive, 0 elsewhere; NaN stays NaN."""
-    y = xp.maximum(x, 0)
-    return y, lambda g: (g * (y != 0),)  # also where y is NaN, as in PyTorch
+    if category(x.dtype) != FLOATING:
+        y = xp.maximum(x, 0)
+        return y, lambda g: (masked(xp, y != 0, g),)
+    return _pointwise(
+        xp,
+        "relu",
+        x,
+        lambda x: at_least(xp, x, 0),
+        lambda g, y: masked(xp, y != 0, g),  # also where y is NaN, as in PyTorch
+        saves_result=True,
+    )
 
 
 @op(quiet_floats=True)
 def leaky_relu(xp: Any, x: Array, *, negative_slope: float = 0.01) -> Any:
     """``x`` where positive, ``negative_slope * x`` elsewhere."""
     return _pointwise(
+        xp,
         "leaky_relu",
         x,
-        lambda x: xp.where(x > 0, x, x * negative_slope),
-        lambda g, x: xp.where(x > 0, g, g * negative_slope),
+        lambda x: choose(xp, x > 0, x, x * negative_slope),
+        lambda g, x: choose(xp, x > 0, g, g * negative_slope),
+        negative_slope=negative_slope,
     )
 
 
@@ -126,13 +152,13 @@ def selu(xp: Any, x: Array) -> Any:
 
 def _elu(xp: Any, name: str, x: Array, alpha: float, scale: float, steepness: float) -> Any:
     def value(x: Array) -> Any:
-        return xp.where(x <= 0, alpha * scale * xp.expm1(xp.minimum(x, 0) * steepness), x * scale)
+        return choose(xp, x <= 0, xp.expm1(at_most(xp, x, 0) * steepness) * (alpha * scale), x * scale)
 
     def gradient(g: Array, x: Array) -> Any:
-        slope = alpha * scale * steepness * xp.exp(xp.minimum(x, 0) * steepness)
-        return xp.where(x <= 0, g * slope, g * scale)
+        slope = xp.exp(at_most(xp, x, 0) * steepness) * (alpha * scale * steepness)
+        return choose(xp, x <= 0, g * slope, g * scale)
 
-    return _pointwise(name, x, value, gradient)
+    return _pointwise(xp, name, x, value, gradient, alpha=alpha, scale=scale, steepness=steepness)
 
 
 # ---------------------------------------------------------------- smooth
@@ -141,17 +167,17 @@ def _elu(xp: Any, name: str, x: Array, alpha: float, scale: float, steepness: fl
 @op(promote="float", quiet_floats=True)
 def sigmoid(xp: Any, x: Array) -> Any:
     """``1 / (1 + exp(-x))``, without overflow."""
-    y = _sigmoid(xp, x.astype(compute_dtype("sigmoid", x.dtype), copy=False)).astype(x.dtype, copy=False)
-    return y, lambda g: (g * y * (1 - y),)
+    return _pointwise(xp, "sigmoid", x, lambda x: _sigmoid(xp, x), lambda g, y: g * y * (1 - y), saves_result=True)
 
 
 @op(quiet_floats=True)
 def log_sigmoid(xp: Any, x: Array) -> Any:
     """``log(sigmoid(x))``, exact also where the sigmoid underflows."""
     return _pointwise(
+        xp,
         "logsigmoid",
         x,
-        lambda x: xp.minimum(x, 0) - xp.log1p(xp.exp(-abs(x))),
+        lambda x: at_most(xp, x, 0) - xp.log1p(xp.exp(-abs(x))),
         lambda g, x: g * _sigmoid(xp, -x),
     )
 
@@ -159,24 +185,26 @@ def log_sigmoid(xp: Any, x: Array) -> Any:
 @op(promote="float", quiet_floats=True)
 def tanh(xp: Any, x: Array) -> Any:
     """Hyperbolic tangent."""
-    y = xp.tanh(x)
-    return y, lambda g: (g * (1 - y * y),)
+    return _pointwise(xp, "tanh", x, xp.tanh, lambda g, y: g * (1 - y * y), saves_result=True)
 
 
 @op(promote="float", quiet_floats=True)
 def softsign(xp: Any, x: Array) -> Any:
     """``x / (1 + abs(x))``."""
-    return _pointwise("softsign", x, lambda x: x / (1 + abs(x)), lambda g, x: g / (1 + abs(x)) ** 2)
+    return _pointwise(xp, "softsign", x, lambda x: x / (1 + abs(x)), lambda g, x: g / (1 + abs(x)) ** 2)
 
 
 @op(quiet_floats=True)
 def softplus(xp: Any, x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """``log(1 + exp(beta * x)) / beta``, and ``x`` itself where ``beta * x`` exceeds ``threshold``."""
     return _pointwise(
+        xp,
         "softplus",
         x,
-        lambda x: xp.where(x * beta > threshold, x, _softplus(xp, x * beta) / beta),
-        lambda g, x: xp.where(x * beta > threshold, g, g * _sigmoid(xp, x * beta)),
+        lambda x: choose(xp, x * beta > threshold, x, _softplus(xp, x * beta) / beta),
+        lambda g, x: choose(xp, x * beta > threshold, g, g * _sigmoid(xp, x * beta)),
+        beta=beta,
+        threshold=threshold,
     )
 
 
@@ -188,7 +216,7 @@ def silu(xp: Any, x: Array) -> Any:
         gate = _sigmoid(xp, x)
         return g * gate * (1 + x * (1 - gate))
 
-    return _pointwise("silu", x, lambda x: x * _sigmoid(xp, x), gradient)
+    return _pointwise(xp, "silu", x, lambda x: x * _sigmoid(xp, x), gradient)
 
 
 @op(quiet_floats=True)
@@ -199,7 +227,7 @@ def mish(xp: Any, x: Array) -> Any:
         gate = xp.tanh(_softplus(xp, x))
         return g * (gate + x * _sigmoid(xp, x) * (1 - gate * gate))
 
-    return _pointwise("mish", x, lambda x: x * xp.tanh(_softplus(xp, x)), gradient)
+    return _pointwise(xp, "mish", x, lambda x: x * xp.tanh(_softplus(xp, x)), gradient)
 
 
 @op(quiet_floats=True)
@@ -213,14 +241,15 @@ def gelu(xp: Any, x: Array, *, approximate: str = "none") -> Any:
     """
     if approximate == "none":
 
-        def distribution(x: Array) -> Any:
-            return 0.5 * (1 + special_functions(xp).erf(x * math.sqrt(0.5)))
+        def value(x: Array) -> Any:
+            distribution, _ = normal_distribution(xp, x)
+            return x * distribution
 
         def gradient(g: Array, x: Array) -> Any:
-            density = xp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-            return g * (distribution(x) + x * density)
+            distribution, bell = normal_distribution(xp, x)
+            return g * (distribution + x * bell * (1 / math.sqrt(2 * math.pi)))
 
-        return _pointwise("gelu", x, lambda x: x * distribution(x), gradient)
+        return _pointwise(xp, "gelu", x, value, gradient)
     if approximate != "tanh":
         raise ValueError(f"gelu: expected approximate 'none' or 'tanh', got {approximate!r}")
     scale = math.sqrt(2 / math.pi)
@@ -233,7 +262,7 @@ def gelu(xp: Any, x: Array, *, approximate: str = "none") -> Any:
         slope = 0.5 * x * (1 - t * t) * scale * (1 + 3 * 0.044715 * x * x)
         return g * (0.5 * (1 + t) + slope)
 
-    return _pointwise("gelu", x, lambda x: 0.5 * x * (1 + bend(x)), gradient_tanh)
+    return _pointwise(xp, "gelu_tanh", x, lambda x: 0.5 * x * (1 + bend(x)), gradient_tanh)
 
 
 @op(quiet_floats=True)
@@ -281,25 +310,37 @@ def hardtanh(xp: Any, x: Array, *, min_val: float = -1.0, max_val: float = 1.0) 
     if x.dtype.kind == "u" and min_val < 0:
         raise ValueError(f"hardtanh: expected no negative limit for {x.dtype}, got {min_val}")
     low, high = x.dtype.type(min_val), x.dtype.type(max_val)
-    y = xp.minimum(xp.maximum(x, low), high)
-    return y, lambda g: (xp.where((y <= low) | (y >= high), 0, g),)
+    if category(x.dtype) != FLOATING:
+        y = xp.minimum(xp.maximum(x, low), high)
+        return y, lambda g: (masked(xp, (y > low) & (y < high), g),)
+    return _pointwise(
+        xp,
+        "hardtanh",
+        x,
+        lambda x: xp.clip(x, low, high),
+        lambda g, y: masked(xp, ~((y <= low) | (y >= high)), g),  # also where y is NaN
+        saves_result=True,
+        min_val=min_val,
+        max_val=max_val,
+    )
 
 
 @op
 def threshold(xp: Any, x: Array, *, threshold: float, value: float) -> Any:
     """``x`` where it exceeds ``threshold``, ``value`` elsewhere; NaN stays NaN."""
     _check_number("threshold", x)
-    return xp.where(x <= threshold, x.dtype.type(value), x), lambda g: (xp.where(x <= threshold, 0, g),)
+    return xp.where(x <= threshold, x.dtype.type(value), x), lambda g: (masked(xp, ~(x <= threshold), g),)
 
 
 @op(quiet_floats=True)
 def hardsigmoid(xp: Any, x: Array) -> Any:
     """``x / 6 + 1 / 2``, but not below 0 and not above 1."""
     return _pointwise(
+        xp,
         "hardsigmoid",
         x,
-        lambda x: xp.minimum(xp.maximum(x + 3, 0), 6) / 6,
-        lambda g, x: xp.where((x > -3) & (x < 3), g / 6, 0),
+        lambda x: xp.clip(x + 3, 0, 6) / 6,
+        lambda g, x: masked(xp, (x > -3) & (x < 3), g / 6),
     )
 
 
@@ -307,10 +348,11 @@ def hardsigmoid(xp: Any, x: Array) -> Any:
 def hardswish(xp: Any, x: Array) -> Any:
     """``x`` times `hardsigmoid` (Howard et al., 2019)."""
     return _pointwise(
+        xp,
         "hardswish",
         x,
-        lambda x: x * xp.minimum(xp.maximum(x + 3, 0), 6) / 6,
-        lambda g, x: xp.where(x <= -3, 0, xp.where(x < 3, g * (x / 3 + 0.5), g)),
+        lambda x: x * xp.clip(x + 3, 0, 6) / 6,
+        lambda g, x: masked(xp, ~(x <= -3), choose(xp, x < 3, g * (x / 3 + 0.5), g)),
     )
 
 
@@ -318,10 +360,12 @@ def hardswish(xp: Any, x: Array) -> Any:
 def hardshrink(xp: Any, x: Array, *, lambd: float = 0.5) -> Any:
     """``x``, but 0 from ``-lambd`` to ``lambd``."""
     return _pointwise(
+        xp,
         "hardshrink",
         x,
-        lambda x: xp.where((x >= -lambd) & (x <= lambd), 0, x),
-        lambda g, x: xp.where((x >= -lambd) & (x <= lambd), 0, g),
+        lambda x: masked(xp, ~((x >= -lambd) & (x <= lambd)), x),
+        lambda g, x: masked(xp, ~((x >= -lambd) & (x <= lambd)), g),
+        lambd=lambd,
     )
 
 
@@ -335,8 +379,10 @@ def softshrink(xp: Any, x: Array, *, lambd: float = 0.5) -> Any:
     if lambd < 0:
         raise ValueError(f"softshrink: expected a lambd of at least 0, got {lambd}")
     return _pointwise(
+        xp,
         "softshrink",
         x,
-        lambda x: xp.where(x > lambd, x - lambd, xp.where(x < -lambd, x + lambd, x * 0)),
-        lambda g, x: xp.where((x >= -lambd) & (x <= lambd), 0, g),
+        lambda x: choose(xp, x > lambd, x - lambd, choose(xp, x < -lambd, x + lambd, x * 0)),
+        lambda g, x: masked(xp, ~((x >= -lambd) & (x <= lambd)), g),
+        lambd=lambd,
     )

@@ -19,11 +19,13 @@ from flownn.dtypes import BOOLEAN, FLOATING, category
 from flownn.errors import DtypeError, ShapeError
 from flownn.kernels.channels import compute_dtype
 from flownn.kernels.products import matrix_product
+from flownn.kernels.softmax import exp_in_place
 from flownn.random import Generator
 
 __all__ = ["attention_weights", "scaled_dot_product_attention"]
 
 BLOCK_ELEMENTS = 1 << 20  # scores in memory at a time
+CAUSAL_ROWS = 64  # rows that share the keys that they leave out
 
 _SDPA = "scaled_dot_product_attention"
 
@@ -75,38 +77,39 @@ def scaled_dot_product_attention(
     result = xp.zeros((*rows, columns), operands.value.dtype)
     log_sums = xp.zeros((*rows, 1), operands.value.dtype)
     draw = _dropout(xp, seed, dropout_p, log_sums.dtype)
-    for matrices, part in _blocks(operands):
-        weights = _scores(xp, operands, matrices, part)
-        log_sums[matrices, part] = _softmax(xp, weights)
+    for block in _blocks(operands, draw is None):
+        weights, log_sums[block.rows], total = _exponentials(xp, operands, block)
         if draw is not None:
             weights *= draw(weights.shape)
-        result[matrices, part] = matrix_product(xp, weights, operands.value[matrices])
+        result[block.rows] = matrix_product(xp, weights, operands.value[block.keys])
+        result[block.rows] /= total
     y = result.reshape(*lead, *result.shape[1:]).astype(query.dtype, copy=False)
 
     def vjp(g: Array) -> tuple[Any, ...]:
         operands = _operands(xp, lead, query, key, value, attn_mask, scale, is_causal)
-        grad = g.reshape(result_shape).astype(operands.value.dtype, copy=False)
+        grad = g.reshape(result.shape).astype(operands.value.dtype, copy=False)
+        # What the weights of a row times their gradients add up to.
+        along = xp.einsum("mlv,mlv->ml", grad, result)[..., None]
         of_query, of_key, of_value = (xp.zeros(each.shape, each.dtype) for each in operands[:3])
-        for (matrices, part), dropped, of_scores in _score_gradients(
-            xp, operands, grad, log_sums, _dropout(xp, seed, dropout_p, grad.dtype)
+        for block, dropped, of_scores in _score_gradients(
+            xp, operands, grad, along, log_sums, _dropout(xp, seed, dropout_p, grad.dtype)
         ):
-            of_value[matrices] += matrix_product(xp, dropped.swapaxes(1, 2), grad[matrices, part])
-            of_query[matrices, part] = matrix_product(xp, of_scores, operands.key[matrices])
-            of_key[matrices] += matrix_product(xp, of_scores.swapaxes(1, 2), operands.query[matrices, part])
+            of_value[block.keys] += matrix_product(xp, dropped.swapaxes(1, 2), grad[block.rows])
+            of_query[block.rows] = matrix_product(xp, of_scores, operands.key[block.keys])
+            of_key[block.keys] += matrix_product(xp, of_scores.swapaxes(1, 2), operands.query[block.rows])
         of_query *= scale
         of_key *= scale
 
         def of_mask() -> Any:
             draw = _dropout(xp, seed, dropout_p, grad.dtype)
             total = xp.empty((*log_sums.shape[:2], operands.key.shape[1]), grad.dtype)
-            for (matrices, part), _, of_scores in _score_gradients(xp, operands, grad, log_sums, draw):
-                total[matrices, part] = of_scores
+            for block, _, of_scores in _score_gradients(xp, operands, grad, along, log_sums, draw):
+                total[block.rows] = of_scores
             return total.reshape(*lead, *total.shape[1:])
 
         of_operands = (each.reshape(*lead, *each.shape[1:]) for each in (of_query, of_key, of_value))
         return *of_operands, None if attn_mask is None else of_mask
 
-    result_shape = result.shape
     return y, vjp
 
 
@@ -130,7 +133,8 @@ def attention_weights(
     lead = _check("attention_weights", query, key, key, attn_mask, is_causal)
     scale = 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else float(scale)
     operands = _operands(xp, lead, query, key, key, attn_mask, scale, is_causal)
-    weights = _scores(xp, operands, *(slice(0, size) for size in operands.query.shape[:2]))
+    everything = (slice(0, size) for size in (*operands.query.shape[:2], operands.key.shape[1]))
+    weights = _scores(xp, operands, _Block(*everything))
     if weights.size:
         _softmax(xp, weights)
     shape = weights.shape
@@ -211,49 +215,101 @@ def _operands(
     return _Operands(flat(query), flat(key), flat(value), masks, mask_of, scale, is_causal)
 
 
-def _blocks(operands: _Operands) -> Iterator[tuple[slice, slice]]:
-    """Which matrices and which of their rows to compute together, in row-major order; none if there are no scores."""
+class _Block(NamedTuple):
+    """Scores that are computed together: of which matrices, which of their rows, and which keys at all."""
+
+    matrices: slice
+    part: slice
+    columns: slice
+
+    @property
+    def rows(self) -> tuple[slice, slice]:
+        """Where the block is in arrays of a row per query."""
+        return self.matrices, self.part
+
+    @property
+    def keys(self) -> tuple[slice, slice]:
+        """Where it is in arrays of a row per key."""
+        return self.matrices, self.columns
+
+
+def _blocks(operands: _Operands, may_skip: bool) -> Iterator[_Block]:
+    """The blocks in row-major order; none if there are no scores.
+
+    With ``may_skip``, for a causal mask, those keys are left out that no row of the block sees; the order is another.
+    """
     (count, rows), columns = operands.query.shape[:2], operands.key.shape[1]
     if not count * rows * columns:
         return
+    if may_skip and operands.is_causal and rows > CAUSAL_ROWS:
+        step = max(1, BLOCK_ELEMENTS // (CAUSAL_ROWS * columns))
+        for start in range(0, count, step):
+            matrices = slice(start, min(start + step, count))
+            for first in range(0, rows, CAUSAL_ROWS):
+                last = min(first + CAUSAL_ROWS, rows)
+                yield _Block(matrices, slice(first, last), slice(0, min(last, columns)))
+        return
+    every_key = slice(0, columns)
     together = max(1, BLOCK_ELEMENTS // columns)
     if together >= rows:
         step = together // rows
         for start in range(0, count, step):
-            yield slice(start, min(start + step, count)), slice(0, rows)
+            yield _Block(slice(start, min(start + step, count)), slice(0, rows), every_key)
         return
     for matrix in range(count):
         for start in range(0, rows, together):
-            yield slice(matrix, matrix + 1), slice(start, min(start + together, rows))
+            yield _Block(slice(matrix, matrix + 1), slice(start, min(start + together, rows)), every_key)
 
 
-def _scores(xp: Any, operands: _Operands, matrices: slice, part: slice) -> Any:
-    """Scaled and masked products (matrices, rows, S) of a block, in memory of their own."""
-    key = operands.key[matrices]
-    scores = matrix_product(xp, operands.query[matrices, part] * operands.scale, key.swapaxes(1, 2))
+def _scores(xp: Any, operands: _Operands, block: _Block) -> Any:
+    """Scaled and masked products (matrices, rows, keys) of a block, in memory of their own."""
+    keys = operands.key[block.keys].swapaxes(1, 2)
+    scores = matrix_product(xp, operands.query[block.rows] * operands.scale, keys)
     if operands.masks is not None and operands.mask_of is not None:
-        mask = operands.masks[operands.mask_of[matrices]]
-        mask = mask[:, part] if mask.shape[1] > 1 else mask
+        mask = operands.masks[operands.mask_of[block.matrices]]
+        mask = mask[:, block.part] if mask.shape[1] > 1 else mask
         scores = xp.where(mask, scores, -math.inf) if mask.dtype.kind == "b" else scores + mask
     if operands.is_causal:
-        last = xp.arange(part.start, part.start + scores.shape[1])[:, None]
-        scores = xp.where(xp.arange(scores.shape[2]) <= last, scores, -math.inf)
+        # The rows see all keys up to the first row's own; of those behind it the later rows see some.
+        first = block.part.start + 1
+        later = scores[:, :, first:]
+        unseen = xp.arange(first, first + later.shape[2]) > xp.arange(block.part.start, block.part.stop)[:, None]
+        xp.copyto(later, -math.inf, where=unseen)
     return scores
 
 
-def _softmax(xp: Any, scores: Array) -> Any:
-    """Turn scores into the softmax of each row in place; return the logarithm of the row's sum of exponentials.
+def _exponentials(xp: Any, operands: _Operands, block: _Block) -> tuple[Any, Any, Any]:
+    """What the softmax of a block's scores is proportional to, the logarithm of its row sums, and what to divide by.
 
-    A row of minus infinity, nothing to attend to, becomes 0; its logarithm is 0.
+    A row of minus infinity, nothing to attend to, becomes 0; its logarithm is 0, its divisor 1.
     """
+    scores = _scores(xp, operands, block)
+    if operands.masks is None:
+        # One number for all rows serves as well as the largest of each, where no row is far below it.
+        top = scores.max()
+        if xp.isfinite(top):
+            scores -= top
+            exp_in_place(xp, scores)
+            total = scores.sum(axis=-1, keepdims=True)
+            if total.min() > 1e-20:
+                return scores, top + xp.log(total), total
+            scores = _scores(xp, operands, block)
     top = scores.max(axis=-1, keepdims=True)
     top = xp.where(top == -math.inf, 0, top)
     scores -= top
     xp.exp(scores, out=scores)
     total = scores.sum(axis=-1, keepdims=True)
     total = xp.where(total == 0, 1, total)
-    scores /= total
-    return top + xp.log(total)
+    return scores, top + xp.log(total), total
+
+
+def _softmax(xp: Any, scores: Array) -> None:
+    """Turn scores into the softmax of each row in place; a row of minus infinity becomes 0."""
+    top = scores.max(axis=-1, keepdims=True)
+    scores -= xp.where(top == -math.inf, 0, top)
+    xp.exp(scores, out=scores)
+    total = scores.sum(axis=-1, keepdims=True)
+    scores /= xp.where(total == 0, 1, total)
 
 
 def _dropout(xp: Any, seed: int | None, p: float, dtype: Any) -> Any:
@@ -264,18 +320,20 @@ def _dropout(xp: Any, seed: int | None, p: float, dtype: Any) -> Any:
     return lambda shape: xp.asarray(stream.uniform(shape, np.dtype(np.float32)) >= p) * factor
 
 
-def _score_gradients(xp: Any, operands: _Operands, grad: Array, log_sums: Array, draw: Any) -> Iterator[Any]:
+def _score_gradients(
+    xp: Any, operands: _Operands, grad: Array, along: Array, log_sums: Array, draw: Any
+) -> Iterator[tuple[_Block, Any, Any]]:
     """For each block: which one, its weights after dropout, and the gradient of its masked scores."""
-    for matrices, part in _blocks(operands):
-        weights = _scores(xp, operands, matrices, part)
-        weights -= log_sums[matrices, part]
-        xp.exp(weights, out=weights)
-        of_weights = matrix_product(xp, grad[matrices, part], operands.value[matrices].swapaxes(1, 2))
+    for block in _blocks(operands, draw is None):
+        weights = _scores(xp, operands, block)
+        weights -= log_sums[block.rows]
+        exp_in_place(xp, weights)
+        of_weights = matrix_product(xp, grad[block.rows], operands.value[block.keys].swapaxes(1, 2))
         dropped = weights
         if draw is not None:
             factors = draw(weights.shape)
             dropped = weights * factors
             of_weights *= factors
+        of_weights -= along[block.rows]
         of_weights *= weights
-        of_weights -= weights * of_weights.sum(axis=-1, keepdims=True)
-        yield (matrices, part), dropped, of_weights
+        yield block, dropped, of_weights

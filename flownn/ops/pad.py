@@ -115,7 +115,7 @@ def _fold(xp: Any, g: NDArray[Any], axis: int, before: int, after: int, mode: st
     """Adjoint of ``_extend``: add the borders to the elements they were read from."""
     size = g.shape[axis] - before - after
     left, right = _along(g, axis, 0, before), _along(g, axis, before + size, g.shape[axis])
-    grad = _along(g, axis, before, before + size).copy()
+    grad = _along(g, axis, before, before + size).copy(order="K")
     if mode == "reflect":
         targets = (_along(grad, axis, 1, before + 1), _along(grad, axis, size - 1 - after, size - 1))
         left, right = xp.flip(left, axis), xp.flip(right, axis)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -12,15 +12,9 @@ from flownn.autograd import op
 from flownn.backend import Array
 from flownn.errors import ShapeError
 from flownn.kernels.channels import compute_dtype
+from flownn.kernels.resampling import Table, resample_by_tables
 
 __all__ = ["resample"]
-
-
-class _Table(NamedTuple):
-    """How every new position of a dim is made: the sum of ``weights[k] * old[places[k]]``; both are (taps, new)."""
-
-    places: Array
-    weights: Array
 
 
 @op
@@ -66,38 +60,22 @@ def resample(
         for old, new, ratio in zip(x.shape[2:], size, scale or (None,) * n, strict=True)
     ]
 
+    is_linear = mode == "linear" and not (align_corners or antialias) and _is_ratio_of_sizes(x.shape[2:], size, scale)
+
     def vjp(g: Array) -> tuple[Array]:
-        return (_along_each_dim(xp, g, dtype, [_table(True, *setup) for setup in setups]),)
+        return (resample_by_tables(xp, g, dtype, [_table(True, *setup) for setup in setups], False),)
 
-    return _along_each_dim(xp, x, dtype, [_table(False, *setup) for setup in setups]).astype(x.dtype, copy=False), vjp
-
-
-def _along_each_dim(xp: Any, x: Array, dtype: np.dtype[Any], tables: Sequence[_Table]) -> Any:
-    """Apply a table to each spatial dim, channels innermost; first where that leaves least to do for the others."""
-    image = xp.moveaxis(x, 1, -1).astype(dtype, copy=False)
-    growth = [table.places.shape[1] / old for table, old in zip(tables, image.shape[1:-1], strict=True)]
-    for i in sorted(range(len(tables)), key=growth.__getitem__):
-        image = _combined(xp, image, i + 1, tables[i])
-    return xp.moveaxis(image, -1, 1)
+    return resample_by_tables(xp, x, dtype, [_table(False, *setup) for setup in setups], is_linear), vjp
 
 
-def _combined(xp: Any, image: Array, axis: int, table: _Table) -> Any:
-    total = None
-    for places, weight in zip(*table, strict=True):
-        part = xp.take(image, xp.asarray(places), axis=axis)
-        if (weight != 1).any():
-            part *= xp.asarray(weight.astype(part.dtype)).reshape((-1,) + (1,) * (image.ndim - 1 - axis))
-        if total is None:
-            total = part
-        else:
-            total += part
-    return total
+def _is_ratio_of_sizes(old: Sequence[int], new: Sequence[int], scale: Sequence[float | None] | None) -> bool:
+    return all(not ratio or a * ratio == b for a, b, ratio in zip(old, new, scale or (None,) * len(new), strict=True))
 
 
 @lru_cache(maxsize=128)
 def _table(
     adjoint: bool, mode: str, old: int, new: int, ratio: float | None, align_corners: bool, antialias: bool, kind: Any
-) -> _Table:
+) -> Table:
     """What makes the new positions of a dim from the old ones; or its adjoint, from new ones to old."""
     if antialias:
         taps = _antialiased(mode, old, new, ratio, align_corners)
@@ -109,7 +87,7 @@ def _table(
     return _packed(source, target, weight, old) if adjoint else _packed(target, source, weight, new)
 
 
-def _packed(target: Array, source: Array, weight: Array, count: int) -> _Table:
+def _packed(target: Array, source: Array, weight: Array, count: int) -> Table:
     """A table of ``count`` targets from the entries of a sparse matrix; those in one place are added.
 
     Targets with fewer entries than others repeat one with weight 0.
@@ -122,7 +100,7 @@ def _packed(target: Array, source: Array, weight: Array, count: int) -> _Table:
     first = np.searchsorted(target, np.arange(count))
     slot = np.arange(len(target)) - first[target]
     taps = int(slot.max()) + 1
-    table = _Table(np.zeros((taps, count), np.int64), np.zeros((taps, count)))
+    table = Table(np.zeros((taps, count), np.int64), np.zeros((taps, count)))
     table.places[:] = source[np.minimum(first, len(source) - 1)]
     table.places[slot, target] = source
     table.weights[slot, target] = weight

@@ -8,25 +8,19 @@ from numpy.typing import NDArray
 
 from flownn.autograd import op
 from flownn.kernels.channels import compute_dtype
+from flownn.kernels.softmax import softmax_backward, softmax_forward
 from flownn.ops.elementwise import negative
 
 if TYPE_CHECKING:
     from flownn.tensor import Tensor
 
-__all__ = ["log_softmax", "log_softmax_of", "softmax", "softmin"]
+__all__ = ["log_softmax", "softmax", "softmin"]
 
 
 @op(quiet_floats=True)
 def softmax(xp: Any, x: NDArray[Any], *, axis: int) -> Any:
     """``exp(x) / sum(exp(x))`` along ``axis``."""
-    along = axis if x.ndim else None  # a 0-dim input is one element
-    y = xp.exp(log_softmax_of(xp, x.astype(compute_dtype("softmax", x.dtype), copy=False), along))
-
-    def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
-        weighted = g * y
-        return ((weighted - y * weighted.sum(axis=along, keepdims=True)).astype(x.dtype, copy=False),)
-
-    return y.astype(x.dtype, copy=False), vjp
+    return _softmax(xp, "softmax", x, axis, log=False)
 
 
 def softmin(x: Tensor, *, axis: int) -> Tensor:
@@ -37,20 +31,18 @@ def softmin(x: Tensor, *, axis: int) -> Tensor:
 @op(quiet_floats=True)
 def log_softmax(xp: Any, x: NDArray[Any], *, axis: int) -> Any:
     """``log(softmax(x))`` along ``axis``, exact also where the softmax underflows."""
-    along = axis if x.ndim else None
-    y = log_softmax_of(xp, x.astype(compute_dtype("log_softmax", x.dtype), copy=False), along)
-
-    def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
-        wide = g.astype(y.dtype, copy=False)
-        return ((wide - xp.exp(y) * wide.sum(axis=along, keepdims=True)).astype(x.dtype, copy=False),)
-
-    return y.astype(x.dtype, copy=False), vjp
+    return _softmax(xp, "log_softmax", x, axis, log=True)
 
 
-def log_softmax_of(xp: Any, x: NDArray[Any], axis: int | None) -> Any:
-    """The log-softmax of an array along one axis, or over all elements; for use in other ops."""
-    if x.size == 0:
-        return x.copy()
-    largest = x.max(axis=axis, keepdims=True)
-    shifted = x - xp.where(xp.isfinite(largest), largest, largest.dtype.type(0))
-    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+def _softmax(xp: Any, name: str, x: NDArray[Any], axis: int, *, log: bool) -> Any:
+    compute_dtype(name, x.dtype)
+    if not x.ndim:  # one element
+        y, vjp = _softmax(xp, name, x.reshape(1), 0, log=log)
+        return y.reshape(()), lambda g: (vjp(g.reshape(1))[0].reshape(()),)
+    axis %= x.ndim
+    y = softmax_forward(xp, x, axis, log)
+
+    def vjp_of_rows(g: NDArray[Any]) -> tuple[Any, ...]:
+        return (softmax_backward(xp, g.astype(y.dtype, copy=False), y, axis, log).astype(g.dtype, copy=False),)
+
+    return y.astype(x.dtype, copy=False), vjp_of_rows

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from flownn.autograd import wrap
 from flownn.optim.base import Optimizer
+from flownn.optim.blocks import elementwise
 
 __all__ = ["Adam", "AdamW"]
 
@@ -75,6 +76,7 @@ class Adam(Optimizer):
             raise ValueError(f"{type(self).__name__}.load_state_dict: this is a state of {other}")
         return options
 
+    @elementwise
     def update(
         self, xp: Any, value: NDArray[Any], grad: NDArray[Any], state: dict[str, Any], group: Mapping[str, Any]
     ) -> None:

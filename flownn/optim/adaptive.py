@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from flownn.autograd import wrap
 from flownn.optim.base import Optimizer
+from flownn.optim.blocks import elementwise
 
 __all__ = ["Adadelta", "Adagrad", "RMSprop"]
 
@@ -97,6 +98,7 @@ class Adagrad(_Adaptive):
             if not group[option] >= 0:
                 raise ValueError(f"Adagrad: expected {option} of at least 0, got {group[option]}")
 
+    @elementwise
     def update(
         self, xp: Any, value: NDArray[Any], grad: NDArray[Any], state: dict[str, Any], group: Mapping[str, Any]
     ) -> None:
@@ -176,6 +178,7 @@ class RMSprop(_Adaptive):
         super().check_options(group)
         _check_share("RMSprop", "alpha", group["alpha"])
 
+    @elementwise
     def update(
         self, xp: Any, value: NDArray[Any], grad: NDArray[Any], state: dict[str, Any], group: Mapping[str, Any]
     ) -> None:
@@ -263,6 +266,7 @@ class Adadelta(_Adaptive):
         super().check_options(group)
         _check_share("Adadelta", "rho", group["rho"])
 
+    @elementwise
     def update(
         self, xp: Any, value: NDArray[Any], grad: NDArray[Any], state: dict[str, Any], group: Mapping[str, Any]
     ) -> None:

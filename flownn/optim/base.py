@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
 from flownn import backend
-from flownn.autograd import enable_grad, mark_overwritten, wrap
+from flownn.autograd import enable_grad, wrap
+from flownn.optim import blocks
+from flownn.overwritten import mark_all_overwritten
 from flownn.tensor import Tensor
 
 __all__ = ["Optimizer"]
@@ -104,31 +106,55 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        by = f"{type(self).__name__}.step"
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self.update(backend.array_module(p.data), p.data, p.grad.data, self.state.setdefault(p, {}), group)
-                    mark_overwritten(p.data, by)
+            moved = [p for p in group["params"] if p.grad is not None]
+            try:
+                blocks.update_all(self, moved, group)
+            finally:
+                mark_all_overwritten([p.data for p in moved], f"{type(self).__name__}.step")
         return loss
 
     def update(
         self, xp: Any, value: NDArray[Any], grad: NDArray[Any], state: dict[str, Any], group: Mapping[str, Any]
     ) -> None:
-        """Change ``value`` in place, following ``grad``; ``state`` is this parameter's, of tensors and numbers."""
+        """Change ``value`` in place, following ``grad``; ``state`` is this parameter's, of tensors and numbers.
+
+        Marked with `flownn.optim.blocks.elementwise`, it is also called with pieces of parameters and with several
+        joined to one array.
+        """
         raise NotImplementedError(f"{type(self).__name__}: define update()")
+
+    def update_joined(
+        self,
+        xp: Any,
+        value: NDArray[Any],
+        grad: NDArray[Any],
+        state: dict[str, Any],
+        group: Mapping[str, Any],
+        bounds: Sequence[int],
+    ) -> None:
+        """`update` for several parameters in one array, the i-th at ``bounds[i]:bounds[i + 1]``."""
+        self.update(xp, value, grad, state, group)
 
     def corrections(self, step: int, group: Mapping[str, Any]) -> list[float]:
         """What to divide running means by that started at 0, ``1 - beta**step`` each; 1 where that is not wanted."""
         return [1 - beta**step if group["do_bias_correction"] else 1.0 for beta in group["betas"]]
 
-    def scratch(self, xp: Any, like: NDArray[Any], slot: int = 0) -> NDArray[Any]:
-        """Uninitialised memory of the shape and dtype of ``like``, the same for all parameters of a step."""
+    def scratch(self, xp: Any, like: NDArray[Any], slot: int | str = 0, size: int | None = None) -> NDArray[Any]:
+        """Uninitialised memory, the same for all parameters of a step.
+
+        It has the dtype of ``like`` and its shape, or one dim of ``size``.
+        """
+        wanted = like.size if size is None else size
         key = (xp.__name__, like.dtype, slot)
         flat = self._scratch.get(key)
-        if flat is None or flat.size < like.size:
-            flat = self._scratch[key] = xp.empty(like.size, dtype=like.dtype)
-        return flat[: like.size].reshape(like.shape)
+        if flat is None or flat.size < wanted:
+            flat = self._scratch[key] = xp.empty(wanted, dtype=like.dtype)
+        return flat[:wanted].reshape(like.shape) if size is None else flat[:wanted]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles get: all but the scratch memory."""
+        return {**self.__dict__, "_scratch": {}}
 
     # ------------------------------------------------------------ state
 

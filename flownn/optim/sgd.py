@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from flownn.autograd import wrap
 from flownn.optim.base import Optimizer
+from flownn.optim.blocks import elementwise
 
 __all__ = ["SGD"]
 
@@ -71,6 +72,7 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and dampening 0")
 
+    @elementwise
     def update(
         self, xp: Any, value: NDArray[Any], grad: NDArray[Any], state: dict[str, Any], group: Mapping[str, Any]
     ) -> None:
@@ -91,7 +93,8 @@ class SGD(Optimizer):
             else:
                 velocity = kept.data
                 velocity *= number(group["momentum"])
-                velocity += xp.multiply(direction, number(1 - group["dampening"]), out=work)
+                kept_back = group["dampening"]
+                velocity += xp.multiply(direction, number(1 - kept_back), out=work) if kept_back else direction
             if group["nesterov"]:
                 xp.multiply(velocity, number(group["momentum"]), out=work)
                 direction = xp.add(direction, work, out=self.scratch(xp, value, 1))

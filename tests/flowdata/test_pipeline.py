@@ -254,8 +254,9 @@ def test_an_error_in_a_stage_names_stage_and_record_and_keeps_its_cause(folder):
     with pipeline(folder, (LABEL, fail), order=Sequential()).loader() as loader:
         with pytest.raises(StageError) as caught:
             next(iter(loader))
+    function = f"{__name__}:{fail.__qualname__}"
     assert str(caught.value) == (
-        f"stage function, record 0 ({folder / 'part-00000'} at byte 0): ZeroDivisionError: by hand"
+        f"stage function ({function}), record 0 ({folder / 'part-00000'} at byte 0): ZeroDivisionError: by hand"
     )
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert not caught.value.summary_only  # a bug wants its traceback

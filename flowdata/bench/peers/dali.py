@@ -9,7 +9,7 @@ from typing import Any
 
 from flowdata.bench.protocol import Arrays, Missing, Side, serve
 
-PREFETCH = 2  # batches, DALI's default
+PREFETCH = 2  # batches, DALI's default, where nothing else is asked for
 
 
 def prepare(spec: dict[str, Any]) -> Side:
@@ -20,14 +20,14 @@ def prepare(spec: dict[str, Any]) -> Side:
     import nvidia.dali
     from nvidia.dali import fn, pipeline_def, types
 
-    work = spec["work"]
+    work, ahead = spec["work"], spec["prefetch"] or PREFETCH
     version = nvidia.dali.__version__
 
     @pipeline_def(  # type: ignore[untyped-decorator]
         batch_size=spec["batch_size"],
         num_threads=spec["workers"],
         device_id=None,
-        prefetch_queue_depth=PREFETCH,
+        prefetch_queue_depth=ahead,
         seed=0,
     )
     def pictures() -> tuple[Any, Any]:
@@ -77,9 +77,9 @@ def prepare(spec: dict[str, Any]) -> Side:
         yield batches()
 
     decoder = "decoders.image_random_crop" if work["random_crop"] is not None else "decoders.image"
-    does = (f"DALI {version} on the CPU over the files: {spec['workers']} threads, prefetch_queue_depth {PREFETCH}, "
+    does = (f"DALI {version} on the CPU over the files: {spec['workers']} threads, prefetch_queue_depth {ahead}, "
             f"{decoder}, resize (linear, no antialias), crop_mirror_normalize")  # fmt: skip
-    return Side(does, start, {"nvidia-dali": version})
+    return Side(does, start, {"nvidia-dali": version}, ahead)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 from flowdata.bench.protocol import Arrays, Missing, Side, serve
 
-PREFETCH = 2  # batches waiting in the sink per thread, as much as the DataLoader's prefetch_factor
+PREFETCH = 2  # batches in the sink per thread, as the DataLoader's prefetch_factor, where nothing else is asked for
 
 
 def prepare(spec: dict[str, Any]) -> Side:
@@ -28,6 +28,7 @@ def prepare(spec: dict[str, Any]) -> Side:
 
     cv2.setNumThreads(0)
     work, files, batch_size = spec["work"], spec["files"], spec["batch_size"]
+    ahead = spec["prefetch"] or PREFETCH * spec["workers"]
 
     def load(index: int) -> tuple[Any, int]:
         with open(files[index], "rb") as file:
@@ -47,7 +48,7 @@ def prepare(spec: dict[str, Any]) -> Side:
             .pipe(load, concurrency=spec["workers"])
             .aggregate(batch_size)
             .pipe(collate)
-            .add_sink(PREFETCH * spec["workers"])
+            .add_sink(ahead)
             .build(num_threads=spec["workers"] + 1)
         )
         with pipeline.auto_stop():
@@ -55,8 +56,8 @@ def prepare(spec: dict[str, Any]) -> Side:
 
     version = metadata.version("spdl")
     does = (f"SPDL {version} pipeline over the files: {spec['workers']} threads, cv2 reads, decodes, resizes and "
-            f"normalizes (cv2.addWeighted), one more collates")  # fmt: skip
-    return Side(does, start, {"spdl": version, "cv2": cv2.__version__})
+            f"normalizes (cv2.addWeighted), one more collates, {ahead} batches ahead")  # fmt: skip
+    return Side(does, start, {"spdl": version, "cv2": cv2.__version__}, ahead)
 
 
 if __name__ == "__main__":

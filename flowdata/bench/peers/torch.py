@@ -10,11 +10,11 @@ from typing import Any
 
 from flowdata.bench.protocol import Arrays, Missing, Side, serve
 
-PREFETCH_FACTOR = 2
+PREFETCH_FACTOR = 2  # batches per worker, PyTorch's default, where nothing else is asked for
 
 
 def prepare(spec: dict[str, Any]) -> Side:
-    """A map-style data set over the files and the default collate, forked workers, ``prefetch_factor=2``."""
+    """A map-style data set over the files and the default collate, forked workers."""
     if importlib.util.find_spec("torch") is None:
         raise Missing("PyTorch is not installed; run: pip install torch")
     if importlib.util.find_spec("cv2") is None:
@@ -27,6 +27,7 @@ def prepare(spec: dict[str, Any]) -> Side:
     from flowdata.bench.peers import opencv
 
     work = spec["work"]
+    factor = -(-spec["prefetch"] // spec["workers"]) if spec["prefetch"] else PREFETCH_FACTOR
     mean, scale = torch.tensor(work["mean"]).view(3, 1, 1), 1 / torch.tensor(work["std"]).view(3, 1, 1)
 
     def by_torch(image: Any, mirror: bool) -> Any:
@@ -68,7 +69,7 @@ def prepare(spec: dict[str, Any]) -> Side:
             batch_size=spec["batch_size"],
             sampler=opencv.endless_order(len(spec["files"]), spec["batch_size"]),
             num_workers=spec["workers"],
-            prefetch_factor=PREFETCH_FACTOR,
+            prefetch_factor=factor,
             multiprocessing_context="fork",
             worker_init_fn=one_thread,
         )
@@ -80,10 +81,10 @@ def prepare(spec: dict[str, Any]) -> Side:
 
     does = (
         f"torch {torch.__version__} DataLoader over the files: fork, {spec['workers']} workers, prefetch_factor "
-        f"{PREFETCH_FACTOR}, cv2 decodes and resizes (one thread), normalize by {choice}, default collate"
+        f"{factor}, cv2 decodes and resizes (one thread), normalize by {choice}, default collate"
     )
     versions = {"torch": str(torch.__version__), "cv2": cv2.__version__}
-    return Side(does, start, versions, choice)
+    return Side(does, start, versions, factor * spec["workers"], choice)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from flownn import backend
-from flownn.autograd import mark_overwritten, quiet, wrap
+from flownn.autograd import quiet, wrap
 from flownn.dtypes import accumulator
 from flownn.errors import DtypeError
+from flownn.overwritten import mark_all_overwritten
 from flownn.tensor import Tensor
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm"]
@@ -55,7 +57,7 @@ def clip_grad_norm_(
         with quiet():
             for g in grads:
                 g.data *= g.data.dtype.type(factor)
-                mark_overwritten(g.data, "clip_grad_norm_")
+        mark_all_overwritten([g.data for g in grads], "clip_grad_norm_")
     return total
 
 
@@ -86,11 +88,22 @@ def get_total_norm(
     order = float(norm_type)
     dtype = np.result_type(*(accumulator(each.dtype) or each.dtype for each in arrays))
     with quiet():
-        norms = xp.stack([xp.linalg.norm(each.reshape(-1).astype(dtype, copy=False), ord=order) for each in arrays])
-        total = xp.asarray(xp.linalg.norm(norms, ord=order), dtype=dtype)
+        if order == 2 and xp is np and dtype.kind == "f":
+            total = np.asarray(math.sqrt(sum(_sum_of_squares(each, dtype) for each in arrays)), dtype)
+        else:
+            norms = xp.stack([xp.linalg.norm(each.reshape(-1).astype(dtype, copy=False), ord=order) for each in arrays])
+            total = xp.asarray(xp.linalg.norm(norms, ord=order), dtype=dtype)
     if error_if_nonfinite:
         _check_finite("get_total_norm", float(total), "the norm is {}")
     return wrap(total)  # type: ignore[no-any-return]
+
+
+def _sum_of_squares(array: Any, dtype: Any) -> float:
+    """One pass over the memory, in whatever order it lies; half precision is widened first."""
+    flat = array.ravel(order="K")
+    if flat.dtype != dtype:
+        flat = flat.astype(dtype)
+    return float(flat @ flat)
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -111,9 +124,10 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     tensor([ 6., -7.], dtype=flownn.float32)
     """
     limit = float(clip_value)
-    for g in _gradients(parameters):
-        g.data[...] = backend.array_module(g.data).clip(g.data, -limit, limit)
-        mark_overwritten(g.data, "clip_grad_value_")
+    grads = [g.data for g in _gradients(parameters)]
+    for g in grads:
+        backend.array_module(g).clip(g, -limit, limit, out=g)
+    mark_all_overwritten(grads, "clip_grad_value_")
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

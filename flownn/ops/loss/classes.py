@@ -13,8 +13,8 @@ from flownn.autograd import op
 from flownn.dtypes import FLOATING, category
 from flownn.errors import DtypeError, GradientError, ShapeError
 from flownn.kernels.channels import compute_dtype
+from flownn.kernels.softmax import row_log_sums, row_softmax_times, softmax_forward
 from flownn.ops.loss.reduction import check_reduction, reduced, spread
-from flownn.ops.softmax import log_softmax_of
 
 __all__ = ["combined_margin", "cross_entropy", "nll_loss"]
 
@@ -70,7 +70,6 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{name}: expected label_smoothing between 0 and 1, got {label_smoothing}")
     rows, layout = _class_rows(name, xp, x, weight)
-    log_p = log_softmax_of(xp, rows, -1)
     keep, share = 1 - label_smoothing, label_smoothing / rows.shape[-1]
     class_weight = xp.ones(rows.shape[-1], dtype=rows.dtype) if weight is None else weight.astype(rows.dtype)
 
@@ -80,6 +79,7 @@ def cross_entropy(
         if target.shape != x.shape:
             raise ShapeError(f"{name}: expected class probabilities of shape {x.shape}, got {target.shape}")
         probability = _class_rows(name, xp, target, weight)[0].astype(rows.dtype, copy=False)
+        log_p = softmax_forward(xp, rows, 1, True)
         goal = class_weight * (keep * probability + share)
         losses = -(goal * log_p).sum(axis=-1)
         divisor = rows.dtype.type(len(rows))
@@ -96,17 +96,23 @@ def cross_entropy(
         return reduced(losses.reshape(layout), reduction, divisor).astype(x.dtype, copy=False), vjp_probabilities
 
     picks = _picks(name, xp, rows, target, layout, weight, ignore_index)
-    losses = -keep * _picked(xp, picks, log_p) * picks.weights
+    # Of the log-softmax only the chosen ones and their average are needed; the rows and these sums give it again.
+    log_sums = row_log_sums(xp, rows)
+    losses = -keep * xp.where(picks.valid, rows[picks.at] - log_sums, 0) * picks.weights
     if share:
-        losses = losses - share * xp.where(picks.valid, log_p @ class_weight, 0)
+        average = ((rows - log_sums[:, None]) @ class_weight) * share
+        losses = losses - xp.where(picks.valid, average, 0)
     divisor = picks.weights.sum()
 
     def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
         seed = spread(g, reduction, _some(xp, divisor)).reshape(-1)
-        uniform = xp.where(picks.valid, seed, 0)[:, None] * (share * class_weight)
-        grad = xp.exp(log_p) * (keep * picks.weights * seed + uniform.sum(axis=-1))[:, None]
-        grad -= uniform
-        grad[picks.at] -= keep * picks.weights * seed  # one class per row: no element is addressed twice
+        uniform = xp.where(picks.valid, seed, 0)[:, None] * (share * class_weight) if share else None
+        chosen = keep * picks.weights * seed
+        factors = chosen if uniform is None else chosen + uniform.sum(axis=-1)
+        grad = row_softmax_times(xp, rows, log_sums, factors.astype(rows.dtype, copy=False))
+        if uniform is not None:
+            grad -= uniform
+        grad[picks.at] -= chosen  # one class per row: no element is addressed twice
         return _as_input(xp, grad, x, layout), None, lambda: _refuse_weight(name)
 
     return reduced(losses.reshape(layout), reduction, divisor).astype(x.dtype, copy=False), vjp

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from flowdata.bench import report
-from flowdata.bench.command import summary
+from flowdata.bench.command import group_lines, summary
 from flowdata.cli import main
 from tests.flowdata.bench.pipelines import photos
 
@@ -43,7 +43,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     arguments = [
         "bench", str(folder / "config.yaml"), "--workers", "2", "--rounds", "1", "--seconds", "0.3", "--max-repeats",
-        "1", "--against", "torch", "--json", str(folder / "out" / "result.json"), "--report",
+        "1", "--against", "torch", "--prefetch", "2", "--json", str(folder / "out" / "result.json"), "--report",
         str(folder / "out" / "report.html"), "--trace", str(folder / "out" / "trace.json.gz"),
     ]  # fmt: skip
     return folder / "out", main(arguments)
@@ -89,8 +89,40 @@ def test_the_peer_makes_batches_like_ours(result: dict[str, Any]) -> None:
     assert peer["std"] == pytest.approx(ours["std"], rel=0.5)
 
 
+def test_what_each_group_did(ran: tuple[Path, int], result: dict[str, Any]) -> None:
+    [group] = result["groups"]
+    assert group["steps"] == [each["name"] for each in result["steps"]]
+    assert group["workers"] == 2
+    assert 0 < group["p50_us"] <= group["p95_us"] <= group["p99_us"]
+    assert group["busy"] + group["input"] + group["output"] == pytest.approx(1)
+    head, row = group_lines(result["groups"])
+    assert head.split()[:4] == ["workers", "p50", "ms", "p95"]
+    assert row.split()[:2] == ["2", f"{group['p50_us'] / 1e3:.2f}"]
+    assert row.endswith(f"{group['output']:>9.0%}  {' '.join(group['steps'])}")
+    assert {head, row} <= set(summary(result))
+    page = (ran[0] / "report.html").read_text()
+    assert f"<td>{' '.join(group['steps'])}</td>" in page
+    assert f"{group['p99_us'] / 1e3:.2f}</td>" in page
+
+
+@pytest.mark.torch
+@pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
+def test_memory_is_compared_with_as_many_batches_ahead(ran: tuple[Path, int], result: dict[str, Any]) -> None:
+    assert {name: side["batches_ahead"] for name, side in result["sides"].items()} == {
+        "flowdata": 2, "torch": 2, "limit": None,
+    }  # fmt: skip
+    assert set(result["memory_ratios"]) == {"torch"}
+    ratio = result["memory_ratios"]["torch"]["median"]
+    [taken] = result["rounds"]
+    assert ratio == taken["sides"]["flowdata"]["pss_mib"] / taken["sides"]["torch"]["pss_mib"]
+    spread = f"{ratio:.2f} to {ratio:.2f}"
+    line = f"flowdata: {ratio:.2f} times the memory of torch ({spread}), with 2 batches ahead, torch with 2"
+    assert line in summary(result)
+    assert f"{ratio:.2f} × the memory of torch (2 and 2 batches ahead)" in (ran[0] / "report.html").read_text()
+
+
 def test_every_documented_field_is_there_and_no_other(result: dict[str, Any]) -> None:
-    text = (ROOT / "docs/benchmarks.md").read_text().partition("## The JSON file")[2]
+    text = (ROOT / "docs/benchmarks.md").read_text().partition("## The JSON file\n")[2].partition("\n# ")[0]
     rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
     named = {name.partition(".")[0] for row in rows for name in re.findall(r"`([\w.]+)`", row)}
     assert named == set(result)

@@ -7,15 +7,17 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import cloudpickle
+import numpy as np
 import psutil
 import pytest
 
-from flowdata.bench import harness
+from flowdata.bench import harness, protocol
 from flowdata.bench.environment import environment
 from flowdata.bench.harness import SideFailed, SideMissing, SideSpec, Timing, run_rounds, spread, started
 from flowdata.bench.run import Options, bench
@@ -176,3 +178,25 @@ def test_the_environment_names_what_figures_depend_on() -> None:
     assert found["usable_cpus"] > 0
     assert found["cpus"] >= found["usable_cpus"]
     assert set(found["packages"]) == {"flowstack", "numpy", "opencv-python-headless"}
+
+
+def test_a_side_keeps_no_batch_while_it_asks_for_the_next() -> None:
+    """One that is kept would count as the side's memory, and be a slot that the workers cannot fill."""
+    made: list[weakref.ref[np.ndarray]] = []
+    alive: list[int] = []
+
+    def batches() -> Iterator[dict[str, np.ndarray]]:
+        while True:
+            alive.append(sum(each() is not None for each in made))
+            image = np.zeros((2, 3, 4, 4), np.float32)
+            made.append(weakref.ref(image))
+            batch = {"image": image}
+            del image
+            yield batch
+            del batch
+
+    some = batches()
+    first = [next(some)]
+    protocol._warm_up(first, some, {"warmup_s": 0.0, "warmup_batches": 6, "digest_batches": 2})
+    protocol._measure(some, {"seconds": 0.0, "batches": 4}, 0.0)
+    assert alive == [0] * 10

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flowdata.bench.peers import opencv
-from flowdata.bench.work import FirstRecords, as_plain, encoded_files, first_records, work_of, write_files
+from flowdata.bench.work import FirstRecords, as_plain, first_records, pictures, work_of, write_files
 from flowdata.errors import ConfigError
 from flowdata.pipeline import Pipeline
 from flowdata.sample import SampleKey
@@ -52,7 +52,7 @@ def test_a_peer_that_draws_nothing_gets_the_same_pixels(
 ) -> None:
     pipeline = evaluation(train, resize, **normalize)
     work = as_plain(work_of(pipeline))
-    for index, data in enumerate(encoded_files(pipeline)):
+    for index, (_, data) in enumerate(pictures(pipeline)):
         planes = np.empty((3, *work["crop"]), np.float32)
         opencv.normalize_into(opencv.resized(opencv.decode(data), work), False, work, planes)
         np.testing.assert_array_equal(planes, pipeline.process(SampleKey(0, index))["image"])

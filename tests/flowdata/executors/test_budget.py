@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from flowdata import resources
 from flowdata.errors import ConfigError
 from flowdata.executors import budget, process
 from flowdata.executors.budget import Settling
+from flowdata.executors.slots import SlotLayout
 from flowdata.pipeline import Pipeline
 from flowdata.resources import cgroup_memory, cpus_of_this_rank, free_memory
 from flowdata.stages import Cut
@@ -198,6 +200,25 @@ def test_what_is_needed_is_logged(caplog) -> None:
         pass
     assert "6 batches of" in caplog.text
     assert "MiB is free" in caplog.text
+
+
+def test_samples_on_their_way_between_groups_are_counted(monkeypatch, caplog) -> None:
+    """At most as many as there are drawers; what they hold of unknown size is named."""
+    monkeypatch.setattr(budget, "WORKER_BYTES", 0)
+    pipeline = numbers(Cut(2), synthetic.noise, workers=1)  # chunks of 3 samples, drawers for 2 * (1 + 2) of them
+    with caplog.at_level(logging.INFO), pipeline.loader():
+        pass
+    image, label = 5 * 7 * 3 * 4, 8
+    assert f", {18 * (image + label) / 2**20:,.1f} MiB for samples between groups and 3 workers" in caplog.text
+    assert "and room for 18 times boxes; " in caplog.text
+    large = replace(pipeline, samples_per_message=8)
+    layout = SlotLayout(6, 8, 3, {}, drawers=(6,))
+    needed = layout.nbytes + 48 * (image + label)
+    monkeypatch.setattr(budget, "free_memory", lambda: needed - 1)
+    with pytest.raises(ConfigError, match=r"lower prefetch_batches, samples_per_message or batch_size \(8\)"):
+        budget.check_memory(large, layout)
+    monkeypatch.setattr(budget, "free_memory", lambda: needed)
+    budget.check_memory(large, layout)
 
 
 @pytest.mark.parametrize(

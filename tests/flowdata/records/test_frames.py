@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flowdata.errors import RecordError
-from flowdata.records.frames import HEADER_BYTES, INDEX_DIRECTORY, cache_directory, frame_offsets
+from flowdata.records.frames import HEADER_BYTES, INDEX_DIRECTORY, cache_directory, frame_offsets, index_parts
 from flowdata.records.wire import encode
 from flowdata.records.writer import PartWriter
 from tests.helpers.records import GOLDEN_PART
@@ -83,16 +83,16 @@ def test_an_impossible_length_is_an_error(part, length):
 
 
 def index_of(path):
-    return path.parent / INDEX_DIRECTORY / f"{path.name}.npy"
+    return path.parent / INDEX_DIRECTORY / f"{path.name}.frames"
 
 
 def test_the_index_is_cached_beside_the_data_and_used(part):
     offsets = frame_offsets(part)
     cached = index_of(part)
     assert cached.is_file()
-    content = np.load(cached)
+    content = np.fromfile(cached, np.int64)
     content[-len(offsets) + 1] += 1  # a lie that only a reader of the cache can tell
-    np.save(cached, content)
+    content.tofile(cached)
     assert frame_offsets(part)[1] == offsets[1] + 1
 
 
@@ -121,30 +121,54 @@ def test_another_size_or_modification_time_makes_a_cached_index_worthless(part):
 def test_a_damaged_index_is_built_again(part, damage):
     expected = frame_offsets(part).tolist()
     cached = index_of(part)
-    content = np.load(cached)
+    content = np.fromfile(cached, np.int64)
     if isinstance(damage, bytes):
         cached.write_bytes(damage)
     elif damage == "truncated":
         cached.write_bytes(cached.read_bytes()[:-9])
     elif damage == "wrong dtype":
-        np.save(cached, content.astype(np.float64))
+        content.astype(np.float64).tofile(cached)
     elif damage == "short":
-        np.save(cached, content[:2])
+        content[:2].tofile(cached)
     else:
         content[-2] = content[-1] + 50
-        np.save(cached, content)
+        content.tofile(cached)
     assert frame_offsets(part).tolist() == expected
-    assert np.load(cached)[-len(expected) :].tolist() == expected
+    assert np.fromfile(cached, np.int64)[-len(expected) :].tolist() == expected
+
+
+def test_many_parts_at_once_come_in_their_order_cached_or_not(tmp_path):
+    paths = [tmp_path / f"part-{number}" for number in range(40)]
+    for number, path in enumerate(paths):
+        with PartWriter(path) as writer:
+            for _ in range(number % 7):
+                writer.write({"text": "x" * number})
+    for path in paths[::3]:
+        frame_offsets(path)
+    assert [each.tolist() for each in index_parts(paths)] == [walk(path.read_bytes()) for path in paths]
+    assert all(index_of(path).is_file() for path in paths)
+
+
+def test_of_many_damaged_parts_the_first_is_named(tmp_path):
+    paths = [tmp_path / f"part-{number}" for number in range(40)]
+    for number, path in enumerate(paths):
+        path.write_bytes(GOLDEN_PART[: 29 if number >= 17 else 30])
+    with pytest.raises(RecordError, match=rf"{paths[17]} at byte 0: expected a record of 22 bytes, found 21"):
+        index_parts(paths)
+    paths[5].unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        index_parts(paths)
+    assert caught.value.filename == str(paths[5]) or caught.value.filename == paths[5]
 
 
 def test_the_user_cache_serves_where_the_data_cannot_be_written(part, monkeypatch):
     (part.parent / INDEX_DIRECTORY).write_text("a file where the folder should be")  # also stops root
     offsets = frame_offsets(part)
-    [cached] = cache_directory().rglob("*.npy")
-    assert cached.name == "part-00000.npy"
-    content = np.load(cached)
+    [cached] = cache_directory().rglob("*.frames")
+    assert cached.name == "part-00000.frames"
+    content = np.fromfile(cached, np.int64)
     content[-len(offsets) + 1] += 1
-    np.save(cached, content)
+    content.tofile(cached)
     assert frame_offsets(part)[1] == offsets[1] + 1
 
 
@@ -171,4 +195,4 @@ def test_processes_that_build_the_index_at_once_do_not_collide(part):
     for worker in workers:
         worker.join(60)
     assert found == [[walk(part.read_bytes())] * 5] * 3
-    assert [each.name for each in (part.parent / INDEX_DIRECTORY).iterdir()] == ["part-00000.npy"]
+    assert [each.name for each in (part.parent / INDEX_DIRECTORY).iterdir()] == ["part-00000.frames"]

@@ -29,7 +29,7 @@ def flip(boxes, size, code):
     return found
 
 
-def test_the_vector_of_the_specification():
+def test_the_box_of_the_specification():
     box = [20, 40, 80, 160]
     assert flip(box, (640, 480), 0).tolist() == [box]
     assert flip(box, (640, 480), 1).tolist() == [[559, 40, 619, 160]]

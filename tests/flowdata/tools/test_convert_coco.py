@@ -12,8 +12,11 @@ from flowdata.dataset import DatasetInfo
 from flowdata.errors import ConfigError, DataError, RecordError
 from flowdata.records.wire import Record
 from flowdata.sample import SampleKey
+from flowdata.seeding import NO_STREAM
 from flowdata.sources.coco import COCOSource
 from flowdata.sources.ofrecord import OFRecordSource
+from flowdata.stages.boxes import ObjectBboxScale
+from flowdata.stages.masks import ObjectSegmentationPolygonScale
 from flowdata.tools.convert_coco import COCO_FEATURES, convert_coco
 from tests.helpers.coco import random_tree, write_coco
 from tests.helpers.records import picture
@@ -48,6 +51,34 @@ def test_the_records_say_what_the_source_says(tmp_path: Path, seed: int, keep_un
         np.testing.assert_array_equal(record["object/segm/index"].values.reshape(-1, 3), expected["gt_segm_index"])
         for name, kind in COCO_FEATURES.items():
             assert record[name].kind == kind, name
+
+
+def test_smaller_images_have_smaller_objects(tmp_path: Path) -> None:
+    """As the stages scale them where a pipeline does it; images that are small enough stay as they are."""
+    file, folder = write_coco(tmp_path, random_tree(random.Random(3), images=80))
+    arguments = ["convert", "coco", str(file), str(folder), str(tmp_path / "out"), "--short-side", "16", "--parts", "1"]
+    assert main(arguments) == 0
+    source = COCOSource(file, folder)
+    kept = objects = 0
+    for index, record in enumerate(records(tmp_path / "out" / "train")):
+        expected = source.read(SampleKey(0, index))
+        height, width = expected["image_size"].tolist()
+        data = record["encoded"].values[0]
+        if min(height, width) <= 16:
+            assert data == expected["image"].tobytes()
+            kept += 1
+        new = codec.image_size(data)
+        assert min(new) == min(16, height, width)
+        assert [record[name].values[0] for name in ("height", "width")] == list(new)
+        expected = expected.replace(scale=np.array([new[1] / width, new[0] / height], np.float32))
+        expected = ObjectBboxScale()(expected, NO_STREAM)
+        expected = ObjectSegmentationPolygonScale()(expected, NO_STREAM)
+        boxes = np.stack([record[f"object/bbox/{side}"].values for side in ("xmin", "ymin", "xmax", "ymax")], axis=1)
+        np.testing.assert_array_equal(boxes.reshape(-1, 4), expected["gt_bbox"])
+        np.testing.assert_array_equal(record["object/segm/points"].values.reshape(-1, 2), expected["gt_segm"])
+        objects += len(boxes)
+    assert 0 < kept < len(source)
+    assert objects > 10
 
 
 def test_classes_are_named_by_category_after_the_background(tmp_path: Path) -> None:

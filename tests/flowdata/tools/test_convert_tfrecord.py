@@ -4,12 +4,13 @@ import struct
 import numpy as np
 import pytest
 
+from flowdata import codec
 from flowdata.cli import main
 from flowdata.dataset import DatasetInfo
 from flowdata.errors import ConfigError, DataError
 from flowdata.records.wire import Feature
 from flowdata.tools.convert_tfrecord import convert_tfrecord
-from tests.helpers.records import records_in
+from tests.helpers.records import picture, records_in
 
 
 def slow_masked_crc(data):
@@ -158,3 +159,32 @@ def test_the_command(files, tmp_path, capsys):
     assert main([*arguments, "--classes", str(tmp_path / "names.txt"), "--digests"]) == 0
     assert capsys.readouterr().out.startswith("5 train in 1 parts; 2 classes")
     assert main(["verify", str(tmp_path / "out")]) == 0
+
+
+def test_pictures_are_encoded_again_where_an_option_asks_for_it(tmp_path):
+    jpegs = [codec.encode_jpeg(picture(40 + 30 * index, 60, seed=index)) for index in range(3)]
+    messages = [
+        example(**{"image/encoded": [jpeg], "image/height": [40 + 30 * index], "image/class/label": [index]})
+        for index, jpeg in enumerate(jpegs)
+    ]
+    broken = [example(**{"image/encoded": [jpegs[0][:-30]]}), example(**{"image/class/label": [1]})]
+    (tmp_path / "src").write_bytes(b"".join(map(frame, [*messages, *broken])))
+    out = tmp_path / "out"
+    assert main(["convert", "tfrecord", str(tmp_path / "src"), str(out), "--parts", "1", "--short-side", "40"]) == 0
+    for index, record in enumerate(records_in(out / "train")):
+        height, width = codec.image_size(record["encoded"].values[0])
+        assert min(height, width) == 40
+        assert [record[name].values.tolist() for name in ("height", "width")] == [[height], [width]]
+        assert record["class/label"].values.tolist() == [index]
+        assert (record["encoded"].values[0] == jpegs[index]) == (index == 0)
+    skipped = (out / "skipped.txt").read_text()
+    assert "cut short" in skipped
+    assert "expected the feature 'encoded' with one picture, found none" in skipped
+
+    arguments = ["convert", "tfrecord", str(tmp_path / "src"), str(out), "--parts", "1", "--overwrite"]
+    assert main([*arguments, "--row-restarts"]) == 0
+    for record in records_in(out / "train"):
+        rows = codec.row_offsets(record["encoded"].values[0])
+        np.testing.assert_array_equal(record["encoded/rows"].values, rows)
+    assert main(arguments) == 0
+    assert len(records_in(out / "train")) == 5  # nobody looked at the pictures

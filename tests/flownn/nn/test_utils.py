@@ -79,6 +79,22 @@ def test_total_norm() -> None:
         get_total_norm([flow.tensor([math.nan])], error_if_nonfinite=True)
 
 
+@pytest.mark.parametrize("dtype", [flow.float16, flow.bfloat16, flow.float32, flow.int32])
+def test_total_norm_in_every_order_of_memory_and_type(dtype: Any) -> None:
+    whole = np.random.default_rng(1).integers(-9, 10, (4, 6, 5)).astype(dtype.dtype)
+    pieces = [
+        whole,
+        whole.transpose(2, 0, 1),
+        whole[:, ::2],
+        whole[0, :, 3],
+        np.zeros(0, dtype.dtype),
+        whole[1, 1, 1:2],
+    ]
+    squares = sum(float((each.astype(np.float64) ** 2).sum()) for each in pieces)
+    found = get_total_norm([flow.from_numpy(each) for each in pieces]).item()
+    assert found == (int(math.sqrt(squares)) if dtype is flow.int32 else pytest.approx(math.sqrt(squares), rel=1e-6))
+
+
 def test_clip_value() -> None:
     chosen = parameters([3.0, -0.5], None, [[-7.0]])
     memory = chosen[0].grad.data

@@ -124,6 +124,27 @@ def test_blocks_of_any_size(
     question(case, rng)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("elements", [1, 24, 1000])
+@pytest.mark.parametrize(("case", "question"), asked([case for case in CASES if case.attrs.get("is_causal")]))
+def test_causal_blocks_leave_out_what_no_row_sees(
+    case: OpCase, question: Any, rows: int, elements: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "CAUSAL_ROWS", rows)
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", elements)
+    question(case, rng)
+
+
+def test_scores_far_apart_in_one_block(rng: np.random.Generator) -> None:
+    """Rows whose largest score is far below that of others are as exact as alone."""
+    query, key, value = (rng.standard_normal((2, 6, 4)).astype(np.float32) for _ in range(3))
+    query *= np.array([1, 300, 0.1, -300, 1, 30], np.float32)[:, None]
+    for is_causal in (False, True):
+        y = attention.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
+        exact = slow_attention(*(each.astype(np.float64) for each in (query, key, value)), is_causal=is_causal)
+        np.testing.assert_allclose(y.data, exact, atol=1e-4)
+
+
 @pytest.mark.parametrize("sample", [hides_rows, hides_by_infinity])
 def test_a_row_without_keys_gives_zeros_and_zero_gradients(sample: Any, rng: np.random.Generator) -> None:
     query, key, value = (flow.tensor(rng.standard_normal(shape), requires_grad=True) for shape in MASKED)

@@ -10,6 +10,7 @@ import pytest
 
 import flownn as flow
 from flowdata.errors import ConfigError, RecordError
+from flowdata.pipeline_config import pipeline_from
 from flowdata.sample import SampleKey
 from flowdata.sharding import ShardSpec
 from flowdata.sources.coco import COCOSource
@@ -56,6 +57,49 @@ def test_the_seven_outputs(paths):
     assert not any(tensor.requires_grad for tensor in outputs)
     found["image"].numpy()[0][0] = 1
     found["gt_bbox"].numpy()[0][...] = 1
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_modules_make_the_arrays_of_the_pipeline(paths, group):
+    """Reader, decode, resize, flip, normalize and align as modules, and all of it as YAML describes it."""
+    file, folder = map(str, paths)
+    pipeline = pipeline_from({
+        "source": {"coco": {"annotation_file": file, "image_dir": folder}},
+        "order": "sequential", "batch_size": 4, "last_batch": "wrap", "group_by_aspect_ratio": group,
+        "outputs": ["image", *NAMES[1:], "scale", "new_size"],
+        "stages": [
+            {"image_decoder": {"color_space": "BGR"}},
+            {"image_normalize": {"mean": 0, "std": 1, "layout": "NHWC"}},  # float32 before resizing, as the reference
+            {"resize": {"shorter": 48, "max_size": 96, "interpolation": "auto", "scale": "scale",
+                        "new_size": "new_size"}},
+            {"coin_flip": {"probability": 1.0}},  # the module's coins are not the stage's
+            "image_flip",
+            {"image_normalize": {"mean": [102.9801, 115.9465, 122.7717], "std": [1, 2, 3], "layout": "NHWC"}},
+        ],
+        "batch_transforms": [{"image_batch_align": {"size": [96, 96], "alignment": 32}}],
+    })  # fmt: skip
+    read = reader(paths, shuffle=False, group_by_aspect_ratio=group)
+    image = nn.image
+    decode, resize = image.decode(flow.float32), image.Resize(48, max_size=96, keep_aspect_ratio=True)
+    normalize = image.normalize(std=[1, 2, 3], mean=[102.9801, 115.9465, 122.7717])
+    align = image.batch_align((96, 96, 3), flow.float32, 32)
+    flip, coins = image.flip(), nn.CoinFlip(4, probability=1.0)
+    expected = {}
+    with pipeline.loader() as loader:
+        for batch in loader:
+            for row, id in enumerate(batch["image_id"].tolist()):
+                expected[id] = {name: batch[name][row] for name in pipeline.outputs}
+    seen = set()
+    for _ in range(12):
+        outputs = dict(zip(NAMES, read(), strict=True))
+        resized, scale, new_size = resize(decode(outputs["image"]))
+        outputs |= {"image": align(normalize(flip(resized, coins()))), "scale": scale, "new_size": new_size}
+        for row, id in enumerate(outputs["image_id"].tolist()):
+            seen.add(id)
+            for name in pipeline.outputs:
+                np.testing.assert_array_equal(outputs[name].numpy()[row], expected[id][name], err_msg=name, strict=True)
+    assert seen == set(expected)
+    assert len(seen) == read.dataset_size > 6
 
 
 def test_without_shuffling_images_come_by_id_over_and_over(paths):
