@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
 
 from flownn.autograd import op
 from flownn.errors import ShapeError
-from flownn.kernels.blocks import cache_blocks
-from flownn.kernels.channels import channel_affine, channel_dot, channel_sum, check_parameters, compute_dtype
+from flownn.kernels.channels import check_parameters, compute_dtype
+from flownn.kernels.group_norm import Backward, Moments, normalize_groups
 from flownn.ops.norm import batch_normalize, move
 
 __all__ = ["group_norm", "instance_norm"]
@@ -91,57 +90,12 @@ def instance_norm(
 
 def _normalize_groups(
     xp: Any, name: str, x: NDArray[Any], weight: NDArray[Any] | None, bias: NDArray[Any] | None, groups: int, eps: float
-) -> tuple[NDArray[Any], Callable[[NDArray[Any]], tuple[Any, Any, Any]], tuple[NDArray[Any], NDArray[Any]]]:
-    """Result and vjp, and mean and biased variance (N, C) of the group that each channel belongs to.
-
-    Samples do not depend on each other, so blocks of them go through all steps while they are in the cache.
-    """
-    dtype = compute_dtype(name, x.dtype)
+) -> tuple[NDArray[Any], Backward, Moments]:
+    """Result and vjp, and mean and biased variance (N, groups)."""
+    compute_dtype(name, x.dtype)
     if x.ndim < 2 or x.shape[1] % groups:
         raise ShapeError(f"{name}: expected input (N, C, ...) with {groups} groups of channels, got {tuple(x.shape)}")
     check_parameters(name, x.dtype, x.shape[1:2], weight=weight, bias=bias)
-    image = xp.moveaxis(x, 1, -1)
-    samples, channels = x.shape[:2]
-    count = image.size // max(samples * groups, 1)
-    blocks = cache_blocks(xp, samples, dtype.itemsize * image.size // max(samples, 1))
     scale, shift = (None if array is None else array.astype("float64") for array in (weight, bias))
-
-    def over_group(sums: NDArray[Any]) -> Any:
-        """Per channel, the mean over its group of numbers whose sums per channel are given, (n, C)."""
-        means = sums.reshape(len(sums), groups, channels // groups).sum(axis=-1) / max(count, 1)
-        return xp.repeat(means, channels // groups, axis=1)
-
-    def wide(array: NDArray[Any], block: slice) -> Any:
-        return xp.ascontiguousarray(array[block], dtype=dtype)
-
-    y = xp.empty(image.shape, x.dtype)
-    mean, variance = xp.empty((samples, channels)), xp.empty((samples, channels))
-    for block in blocks:
-        part = wide(image, block)
-        mean[block] = over_group(channel_sum(xp, part, keep=1))
-        part = channel_affine(xp, part, [("subtract", mean[block])])
-        variance[block] = over_group(channel_dot(xp, part, part, keep=1))
-        inverse = 1 / xp.sqrt(variance[block] + eps)
-        steps = [("multiply", inverse if scale is None else inverse * scale)]
-        y[block] = channel_affine(xp, part, steps if shift is None else [*steps, ("add", shift)], out=part)
-
-    def vjp(g: NDArray[Any]) -> tuple[Any, Any, Any]:
-        grad_image = xp.moveaxis(g, 1, -1)
-        back = xp.empty(image.shape, x.dtype)
-        grad_weight, grad_bias = xp.zeros(channels), xp.zeros(channels)
-        for block in blocks:
-            inverse = 1 / xp.sqrt(variance[block] + eps)
-            grad = wide(grad_image, block)
-            centered = channel_affine(xp, wide(image, block), [("subtract", mean[block])])
-            sums, dots = channel_sum(xp, grad, keep=1), channel_dot(xp, grad, centered, keep=1) * inverse
-            grad_weight += dots.sum(axis=0)
-            grad_bias += sums.sum(axis=0)
-            # d/dx of the mean and the variance: what is left is orthogonal to 1 and to x.
-            factor = inverse if scale is None else inverse * scale
-            along_one = over_group(sums if scale is None else sums * scale) * inverse
-            along_x = over_group(dots if scale is None else dots * scale) * inverse**2
-            channel_affine(xp, centered, [("multiply", along_x), ("add", along_one)], out=centered)
-            back[block] = channel_affine(xp, grad, [("multiply", factor)]) - centered
-        return xp.moveaxis(back, -1, 1), grad_weight, grad_bias
-
-    return xp.moveaxis(y, -1, 1), vjp, (mean, variance)
+    result: tuple[NDArray[Any], Backward, Moments] = normalize_groups(xp, x, scale, shift, groups, eps)
+    return result

@@ -1,8 +1,4 @@
-"""Normalisation of channels by oneDNN: float32, channels-last.
-
-The memory of an image is taken as rows of many pixels, with the vectors per channel repeated: so rows are as long as
-the library's loops like them, also with few channels or an odd number of them, and every column adds few numbers, after
-which float64 takes over. Blocks of rows go through all steps while they are in the cache.
+"""Normalisation of channels by oneDNN: float32, channels-last, in blocks of rows (`image_rows`).
 
 The library's ReLU makes 0 of NaN. So it serves only where x is known to be finite, because the moments computed from it
 are; elsewhere comparisons do the same, which keep NaN.
@@ -10,203 +6,42 @@ are; elsewhere comparisons do the same, which keep NaN.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flownn.kernels import kernel
 from flownn.kernels.batch_norm import Gradients
-from flownn.kernels.channel_blocks import is_channels_last
-from flownn.kernels.onednn.library import Library
-from flownn.kernels.onednn.memory import descriptor, empty_channels_last, workspace
-from flownn.kernels.onednn.primitives import (
-    BACKWARD,
-    DIFF_DST,
-    DIFF_SCALE,
-    DIFF_SHIFT,
-    DIFF_SRC,
-    DST,
-    FORWARD_TRAINING,
-    MEAN,
-    POST_OP,
-    SCALE,
-    SHIFT,
-    SRC,
-    SRC_1,
-    VARIANCE,
-    WORKSPACE,
-    Primitive,
-    as_channels_last,
-    cached,
+from flownn.kernels.onednn.image_rows import (
+    ADD,
+    LESS_EQUAL,
+    LINEAR,
+    MAX,
+    MUL,
+    NOT_EQUAL,
+    SUB,
+    SUM,
+    Blocks,
+    Rows,
+    affine,
+    backward_of,
+    chain,
+    moments,
+    rows_of,
 )
+from flownn.kernels.onednn.memory import empty_channels_last
+from flownn.kernels.onednn.primitives import WORKSPACE, as_channels_last, cached
 
-_GIVEN_MOMENTS, _SCALE, _SHIFT, _RELU = 1, 2, 4, 8  # dnnl_normalization_flags_t
-_ADD, _MUL, _MAX, _SUB, _LESS_EQUAL, _NOT_EQUAL = 0x1FFF0, 0x1FFF1, 0x1FFF2, 0x1FFF5, 0x1FFF8, 0x1FFFB
-_LINEAR = 0x26  # dnnl_eltwise_linear
-_SUM = -1  # not one of the library's numbers
-
-_VECTOR = 16  # numbers in the widest register; the fast implementations take multiples of it
-_WIDTH = 1024  # of a row
-_BLOCK_BYTES = 2 << 20  # with the result it fits the second-level caches of a few cores
-_NARROW = 256  # the least width: with less, columns are long
-_RUN = 256  # rows of a block at most: that many numbers are added in float32
+_RECTIFY = (NOT_EQUAL, "image", ((MAX, "image"),))  # 0, or 1 for NaN; the larger one of that and x, which NaN is
+_MASK = (LESS_EQUAL, "number", ((LINEAR, -1.0, 1.0), (MUL, "image")))  # times 1 where not x <= 0
+_TANGENT = ((MUL, "vector"), (ADD, "vector"))
+_SLOPE = (SUB, "vector", (*_TANGENT, (ADD, "image"), (MUL, "vector")))
+_SLOPE_IN_PLACE = (SUB, "vector", (*_TANGENT, (SUM,), (MUL, "vector")))
 
 
-class _Rows(NamedTuple):
-    """An image's memory as ``rows`` of ``width`` numbers, each ``tile`` times the channels, in blocks of ``block``."""
-
-    rows: int
-    width: int
-    tile: int
-    block: int
-
-
-@lru_cache(maxsize=1024)
-def _rows(count: int, channels: int) -> _Rows | None:
-    """How to take ``count`` numbers per channel; None where there are no rows of a good width."""
-    unit = _VECTOR // math.gcd(channels, _VECTOR)
-    if count % unit:
-        return None
-    tile = unit * max(1, _WIDTH // (channels * unit))
-    while count % tile:
-        tile -= unit
-    width, rows = tile * channels, count // tile
-    if width < _NARROW:
-        return None
-    return _Rows(rows, width, tile, max(1, min(_RUN, _BLOCK_BYTES // (4 * width))))
-
-
-def _rows_of(*arrays: NDArray[Any] | None) -> _Rows | None:
-    """The rows of these float32 arrays, or None unless all are dense and channels-last."""
-    for array in arrays:
-        if array is None:
-            continue
-        if array.dtype != np.float32 or not is_channels_last(array):
-            return None
-        if not array.transpose(0, *range(2, array.ndim), 1).flags.c_contiguous:
-            return None
-    x = arrays[0]
-    assert x is not None
-    return _rows(x.size // x.shape[1], x.shape[1])
-
-
-def _image(rows: int, width: int) -> int:
-    return descriptor(((1, width, rows, 1), (rows * width, 1, width, width))).handle
-
-
-def _moments(rows: int, width: int) -> Primitive:
-    """Mean and biased variance of every column; the normalised image goes nowhere."""
-    image = _image(rows, width)
-    return Primitive(
-        "dnnl_batch_normalization_forward_primitive_desc_create",
-        (FORWARD_TRAINING, image, image, 0.0, 0),
-        (SRC, DST, MEAN, VARIANCE),
-    )
-
-
-def _affine(rows: int, width: int, relu: bool) -> Primitive:
-    """(x - mean) * scale + shift, for a variance of 1; the workspace has a bit for every positive result."""
-    image = _image(rows, width)
-    flags = _GIVEN_MOMENTS | _SCALE | _SHIFT | (_RELU if relu else 0)
-    numbers = (SRC, DST, MEAN, SCALE, SHIFT, VARIANCE)
-    return Primitive(
-        "dnnl_batch_normalization_forward_primitive_desc_create",
-        (FORWARD_TRAINING, image, image, 0.0, flags),
-        (*numbers, WORKSPACE) if relu else numbers,
-    )
-
-
-def _backward(rows: int, width: int, relu: bool) -> Primitive:
-    """The gradient behind the ReLU times the scale, and its sums per column."""
-    forward = _affine(rows, width, relu)
-    image = _image(rows, width)
-    flags = _GIVEN_MOMENTS | _SCALE | _SHIFT | (_RELU if relu else 0)
-    numbers = (SRC, DIFF_DST, DIFF_SRC, MEAN, SCALE, VARIANCE, DIFF_SCALE, DIFF_SHIFT)
-    return Primitive(
-        "dnnl_batch_normalization_backward_primitive_desc_create",
-        (BACKWARD, image, image, image, 0.0, flags, forward.hint),
-        (*numbers, WORKSPACE) if relu else numbers,
-    )
-
-
-def _chain(rows: int, width: int, operation: int, other: str, after: tuple[tuple[Any, ...], ...] = ()) -> Primitive:
-    """``operation`` of an image and another array, and what comes after; arrays are given in that order.
-
-    Args:
-        rows: Of the image.
-        width: Of the image.
-        operation: A binary operation of the library.
-        other: What its second operand is: ``"image"``, ``"vector"`` or ``"number"``.
-        after: (operation, kind of operand), (_LINEAR, alpha, beta) for ``alpha * result + beta``, or (_SUM,), which
-            adds what the target held before.
-    """
-    kinds = {
-        "image": _image(rows, width),
-        "vector": descriptor(((1, width, 1, 1), (width, 1, width, width))).handle,
-        "number": descriptor(((1, 1, 1, 1), (1, 1, 1, 1))).handle,
-    }
-
-    def append(library: Library, operations: int) -> None:
-        for which, *operands in after:
-            if which == _SUM:
-                status = library.dnnl_post_ops_append_sum(operations, 1.0, 0, 0)
-            elif which == _LINEAR:
-                status = library.dnnl_post_ops_append_eltwise(operations, which, *operands)
-            else:
-                status = library.dnnl_post_ops_append_binary(operations, which, kinds[operands[0]])
-            library.check("append a post-op", status)
-
-    with_operand = [number for number, (which, *_) in enumerate(after, start=1) if which not in (_SUM, _LINEAR)]
-    return Primitive(
-        "dnnl_binary_primitive_desc_create",
-        (operation, kinds["image"], kinds[other], kinds["image"]),
-        (SRC, SRC_1, DST, *(POST_OP * number | SRC_1 for number in with_operand)),
-        post_ops=append,
-    )
-
-
-_RECTIFY = (_NOT_EQUAL, "image", ((_MAX, "image"),))  # 0, or 1 for NaN; the larger one of that and x, which NaN is
-_MASK = (_LESS_EQUAL, "number", ((_LINEAR, -1.0, 1.0), (_MUL, "image")))  # times 1 where not x <= 0
-_TANGENT = ((_MUL, "vector"), (_ADD, "vector"))
-_SLOPE = (_SUB, "vector", (*_TANGENT, (_ADD, "image"), (_MUL, "vector")))
-_SLOPE_IN_PLACE = (_SUB, "vector", (*_TANGENT, (_SUM,), (_MUL, "vector")))
-
-
-class _Blocks:
-    """An image's rows in blocks, and what is the same for all that is done to them."""
-
-    def __init__(self, rows: _Rows) -> None:
-        self.rows = rows
-        starts = range(0, rows.rows, rows.block)
-        self.starts = [4 * rows.width * start for start in starts]  # in bytes
-        self.counts = [min(rows.block, rows.rows - start) for start in starts]
-
-    def each(self, make: Callable[..., Primitive], *args: Any) -> list[Primitive]:
-        """The primitive for each block; those of equal size share it."""
-        found = {count: make(count, self.rows.width, *args) for count in set(self.counts)}
-        return [found[count] for count in self.counts]
-
-    def scratch(self) -> int:
-        """Address of a buffer for one block, which stays in the cache."""
-        return workspace("normalize", 4 * self.rows.width * self.rows.block)
-
-    def spread(self, vector: NDArray[Any]) -> NDArray[Any]:
-        """One number per channel, as a row."""
-        row = np.empty((self.rows.tile, len(vector)), np.float32)
-        row[...] = vector
-        return row.reshape(-1)
-
-    def fold(self, columns: NDArray[Any]) -> NDArray[Any]:
-        """The float64 sums per channel of numbers per column, of many blocks."""
-        total: NDArray[Any] = columns.reshape(-1, self.rows.width // self.rows.tile).sum(axis=0, dtype=np.float64)
-        return total
-
-
-class _Plan(_Blocks):
+class _Plan(Blocks):
     """Everything that is compiled to normalise an image that is taken as these rows.
 
     Args:
@@ -219,30 +54,30 @@ class _Plan(_Blocks):
         OneDNNError: the library has no fast implementation.
     """
 
-    def __init__(self, rows: _Rows, kept: str, addend: bool) -> None:
+    def __init__(self, rows: Rows, kept: str, addend: bool) -> None:
         super().__init__(rows)
         bits = kept == "bits"
-        self.affine = self.each(_affine, bits)
-        self.add = self.each(_chain, _ADD, "image") if addend else []
-        self.rectify = self.each(_chain, *_RECTIFY) if kept == "result" else []
-        self.mask = self.each(_chain, *_MASK) if kept == "result" else []
-        self.sums = self.each(_backward, bits)
-        self.scale = _chain(rows.rows, rows.width, _MUL, "vector")
+        self.affine = self.each(affine, bits)
+        self.add = self.each(chain, ADD, "image") if addend else []
+        self.rectify = self.each(chain, *_RECTIFY) if kept == "result" else []
+        self.mask = self.each(chain, *_MASK) if kept == "result" else []
+        self.sums = self.each(backward_of, bits)
+        self.scale = chain(rows.rows, rows.width, MUL, "vector")
         in_place = kept != "all" and not addend
-        self.slope = _chain(rows.rows, rows.width, *(_SLOPE_IN_PLACE if in_place else _SLOPE))
+        self.slope = chain(rows.rows, rows.width, *(_SLOPE_IN_PLACE if in_place else _SLOPE))
 
 
-class _Moments(_Blocks):
+class _Moments(Blocks):
     """What is compiled to compute the moments of an image that is taken as these rows."""
 
-    def __init__(self, rows: _Rows) -> None:
+    def __init__(self, rows: Rows) -> None:
         super().__init__(rows)
-        self.run = self.each(_moments)
+        self.run = self.each(moments)
 
 
 @kernel("channel_moments", device="cpu", provider="onednn")
 def _channel_moments(xp: Any, x: NDArray[Any]) -> Any:
-    rows = _rows_of(x)
+    rows = rows_of(x, x.size // x.shape[1])
     plan = rows and cached(("channel_moments", rows), partial(_Moments, rows))
     if rows is None or plan is None:
         return NotImplemented
@@ -254,9 +89,7 @@ def _channel_moments(xp: Any, x: NDArray[Any]) -> Any:
     mean = plan.fold(means * weights) / (rows.rows * rows.tile)
     off = (means.reshape(-1, mean.size) - mean).reshape(means.shape)
     squares = plan.fold(weights * (variances + off * off))
-    # The library rounds a column's mean to float32 and takes the variance about that. Far from 0, beside few numbers,
-    # this costs digits that the portable body keeps.
-    if (mean * mean > squares).any():
+    if plan.is_far(mean, squares):
         return NotImplemented
     return mean, squares
 
@@ -272,7 +105,7 @@ def _normalize_channels(
     relu: bool = False,
     from_x: bool = False,
 ) -> Any:
-    rows = _rows_of(x)
+    rows = rows_of(x, x.size // x.shape[1])
     if rows is None or (addend is not None and addend.dtype != np.float32):
         return NotImplemented
     kept = "all" if not relu else "bits" if from_x and addend is None else "result"

@@ -24,6 +24,7 @@ from flownn.kernels.onednn.memory import (
     layout_of,
     plain,
     workspace,
+    workspace_array,
 )
 from flownn.kernels.onednn.primitives import (
     BIAS,
@@ -42,8 +43,11 @@ from flownn.kernels.onednn.primitives import (
 from flownn.kernels.windows import output_size
 
 _DIRECT, _DECONVOLUTION_DIRECT = 1, 10  # dnnl_alg_kind_t
-# The gradient of filters is a running float32 sum over samples and positions, whose error grows with the root of their
-# number (for 3 channels all of it, for many that of rows): beyond this, samples are taken in blocks, and blocks added.
+# A number of the result is a running float32 sum, whose error grows with the root of the number of products. Beyond
+# this many, channels are cut into groups, for a grouped convolution of the same image, and the groups' sums added up.
+_MOST_TERMS = 1152
+# The gradient of filters is such a sum over samples and positions (for 3 channels; for many, one of rows of
+# positions): beyond this many, samples are taken in blocks, and the blocks' sums added up.
 _MOST_POSITIONS = 1 << 15
 
 
@@ -213,13 +217,25 @@ def _correlate(
     filters = _filters_layout(weight, groups)
     if filters is None or not _supported(padding, x, weight, bias):
         return NotImplemented
-    geometry = _geometry(x.shape, None, filters, *_tuples(stride, padding, dilation))
+    attributes = _tuples(stride, padding, dilation)
+    parts = _parts(filters[0], 2, math.prod(weight.shape[2:]))
+    if parts > 1:
+        filters = _cut(filters, 2, parts)
+    geometry = _geometry(x.shape, None, filters, *attributes)
     found = cached(("correlate", geometry, bias is not None), partial(_make_correlate, geometry, bias is not None))
     if found is None:
         return NotImplemented
-    result = empty_channels_last(geometry.result)
-    last = () if bias is None else (np.ascontiguousarray(bias),)
-    found.run(as_channels_last(x), result, found.filters(weight), *last)
+    channels, out = weight.shape[0], geometry.result[2:]
+    result = empty_channels_last((x.shape[0], channels, *out))
+    last: tuple[Any, ...] = ()
+    if bias is not None:
+        row = np.zeros(parts * channels, np.float32)
+        row[:channels] = bias
+        last = (row,)
+    sums = result if parts == 1 else workspace_array("parts", (x.shape[0] * math.prod(out), parts, channels))
+    found.run(as_channels_last(x), sums, found.filters(weight), *last)
+    if parts > 1:
+        _add_up(sums, result)
     return result
 
 
@@ -241,15 +257,23 @@ def _correlate_adjoint(
     image = (y.shape[0], weight.shape[1] * groups, *spatial)
     geometry = _geometry(image, y.shape, filters, *_tuples(stride, padding, dilation))
     result = empty_channels_last(image)
-    if bias is not None:
+    reach = math.prod(-(-k // s) for k, s in zip(weight.shape[2:], stride, strict=True))  # windows over one element
+    parts = _parts(filters[0], 1, reach)
+    if bias is not None and parts == 1:
         found = cached(("deconvolution", geometry), partial(_make_deconvolution, geometry))
         if found is not None:
             found.run(as_channels_last(y), result, found.filters(weight), np.ascontiguousarray(bias))
             return result
+    if parts > 1:
+        cut = (image[0], parts * image[1], *spatial)
+        geometry = _geometry(cut, y.shape, _cut(filters, 1, parts), *_tuples(stride, padding, dilation))
     found = cached(("adjoint", geometry), partial(_make_adjoint, geometry))
     if found is None:
         return NotImplemented
-    found.run(as_channels_last(y), result, found.filters(weight))
+    sums = result if parts == 1 else workspace_array("parts", (image[0] * math.prod(spatial), parts, image[1]))
+    found.run(as_channels_last(y), sums, found.filters(weight))
+    if parts > 1:
+        _add_up(sums, result)
     if bias is not None:
         result += bias.reshape(-1, *[1] * len(spatial))
     return result
@@ -292,6 +316,32 @@ def _correlate_filters(
         if start:
             result += target
     return result
+
+
+def _parts(filters: tuple[int, ...], axis: int, positions: int) -> int:
+    """Into how many parts to cut the channels that are summed over (axis 1 or 2 of the filters) beside positions."""
+    groups, channels = filters[0], filters[axis]
+    most = _MOST_TERMS if positions > 1 else 2 * _MOST_TERMS  # 1x1: the library itself adds up blocks
+    fewest = -(-channels * positions // most)
+    if groups > 1 or fewest == 1:
+        return 1
+    return next((parts for parts in range(fewest, 2 * fewest + 1) if channels % (16 * parts) == 0), 1)
+
+
+def _cut(filters: Layout, axis: int, parts: int) -> Layout:
+    """Filters of one group as those of ``parts`` groups, each with its share of the channels on this axis."""
+    (_, *shape), (_, *strides) = filters
+    share = shape[axis - 1] // parts
+    shape[axis - 1] = share
+    return (parts, *shape), (share * strides[axis - 1], *strides)
+
+
+def _add_up(sums: NDArray[Any], result: NDArray[Any]) -> None:
+    """Add sums (positions, parts, C) over the parts into the channels-last result."""
+    rows = np.moveaxis(result, 1, -1).reshape(len(sums), -1)
+    np.add(sums[:, 0], sums[:, 1], out=rows)
+    for part in range(2, sums.shape[1]):
+        np.add(rows, sums[:, part], out=rows)
 
 
 def _supported(padding: Padding, *arrays: NDArray[Any] | None) -> bool:

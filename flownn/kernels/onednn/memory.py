@@ -29,6 +29,7 @@ __all__ = [
     "layout_of",
     "plain",
     "workspace",
+    "workspace_array",
 ]
 
 FLOAT32 = 3  # dnnl_f32
@@ -156,9 +157,19 @@ def workspace(name: str, nbytes: int) -> int:
 
     It is kept, and grows to the largest request: fresh memory would be page-faulted at each use.
     """
+    return _held(name, nbytes)[1]
+
+
+def workspace_array(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The same as a C-contiguous array."""
+    count = math.prod(shape)
+    return _held(name, 4 * count)[0][: 4 * count].view(np.float32).reshape(shape)
+
+
+def _held(name: str, nbytes: int) -> tuple[NDArray[np.uint8], int]:
     held = _workspaces.buffers.get(name)
     if held is None or held[0].nbytes < nbytes:
         _workspaces.buffers.pop(name, None)  # freed before the larger one is allocated
         buffer = aligned_empty(nbytes, np.uint8)
         held = _workspaces.buffers[name] = buffer, buffer.ctypes.data
-    return held[1]
+    return held

@@ -32,7 +32,8 @@ def terms(args: Sequence[Any]) -> int:
 
 def draw_moments(rng: random.Random) -> Any:
     x = numbers(rng, draw_shape(rng))
-    return [laid_out(rng, x * np.float32(rng.choice([1, 1, 1e-3, 50])) + np.float32(rng.choice([0, 0.5, 3, -30])))]
+    offset, scale = rng.choice([0, 0, 0.5, -1000]), rng.choice([1, 1, 1e-3, 50])
+    return [laid_out(rng, (x + np.float32(offset)) * np.float32(scale))]
 
 
 def draw_normalize(rng: random.Random) -> Any:

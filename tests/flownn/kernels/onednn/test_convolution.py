@@ -72,6 +72,28 @@ def test_filters_may_change_between_calls() -> None:
     np.testing.assert_array_equal(body(np, x, w, None, *ONCE), 2 * once)
 
 
+@pytest.mark.parametrize(
+    ("channels", "filters", "kernel", "stride"),
+    [(256, 256, 3, 1), (512, 512, 3, 1), (256, 512, 3, 2), (2048, 512, 1, 1), (128, 128, 3, 1)],
+)
+@pytest.mark.parametrize("bias", [False, True])
+def test_sums_over_many_channels_keep_their_digits(
+    channels: int, filters: int, kernel: int, stride: int, bias: bool
+) -> None:
+    """The layers of ResNets: within 4 times the error of the portable kernel, both ways."""
+    size, pad = 8, kernel // 2
+    out = (size + 2 * pad - kernel) // stride + 1
+    attributes = ((stride,) * 2, ((pad, pad),) * 2, (1, 1), 1)
+    x, w, y = draw(2, channels, size, size), draw(filters, channels, kernel, kernel), draw(2, filters, out, out)
+    rows = [draw(filters), draw(channels)] if bias else [None, None]
+    for entry, args in ((correlate, (x, w, rows[0])), (correlate_adjoint, (y, w, rows[1], (size, size)))):
+        mine = entry.provider_body("onednn")(np, *args, *attributes)
+        portable = entry.portable(np, *args, *attributes)
+        wide = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in args]
+        reference = entry.portable(np, *wide, *attributes)
+        assert np.abs(mine - reference).max() <= 4 * np.abs(portable - reference).max(), entry
+
+
 def test_gradients_of_filters_over_many_positions_are_added_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     from flownn.kernels.onednn import convolution
 
