@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -46,8 +46,9 @@ _DIRECT, _DECONVOLUTION_DIRECT = 1, 10  # dnnl_alg_kind_t
 # A number of the result is a running float32 sum, whose error grows with the root of the number of products. Beyond
 # this many, channels are cut into groups, for a grouped convolution of the same image, and the groups' sums added up.
 _MOST_TERMS = 1152
-# The gradient of filters is such a sum over samples and positions (for 3 channels; for many, one of rows of
-# positions): beyond this many, samples are taken in blocks, and the blocks' sums added up.
+# The gradient of filters is such a sum over samples and positions (for few channels; for many, one of rows of
+# positions): beyond this many, samples are taken in blocks, and the blocks' sums added up. With few channels it is an
+# eighth of this, and blocks may be rows of one sample.
 _MOST_POSITIONS = 1 << 15
 
 
@@ -297,25 +298,54 @@ def _correlate_filters(
     if not result.size or filters is None:
         return NotImplemented
     images, gradients = as_channels_last(x), as_channels_last(y)
-    samples = x.shape[0]
-    blocks = min(samples, -(-samples * math.prod(y.shape[2:]) // _MOST_POSITIONS))
-    step = -(-samples // blocks)
-    for start in range(0, samples, step):
-        part = slice(start, start + step)
-        target = result if not start else np.empty_like(result)
-        geometry = _geometry(images[part].shape, gradients[part].shape, filters, *_tuples(stride, padding, dilation))
+    attributes = _tuples(stride, padding, dilation)
+    first = True
+    for image, gradient, zeros in _blocks(images, gradients, groups, filters[0][3], *attributes):
+        target = result if first else np.empty_like(result)
+        geometry = _geometry(image.shape, gradient.shape, filters, attributes[0], zeros, attributes[2])
         found = cached(("filters", geometry), partial(_make_filters, geometry))
         if found is None:
             return NotImplemented
         if found.reorder is None:
-            found.run(images[part], gradients[part], target)
+            found.run(image, gradient, target)
         else:
             address = workspace("filters", found.filter_bytes)
-            found.run(images[part], gradients[part], address)
+            found.run(image, gradient, address)
             found.reorder(address, target)
-        if start:
+        if not first:
             result += target
+        first = False
     return result
+
+
+def _blocks(
+    images: NDArray[Any],
+    gradients: NDArray[Any],
+    groups: int,
+    kernel: int,
+    stride: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    dilation: tuple[int, ...],
+) -> Iterator[tuple[NDArray[Any], NDArray[Any], tuple[tuple[int, int], ...]]]:
+    """Pairs of image and gradient, each dense, whose gradients of filters add up to the whole; with their padding."""
+    samples, per_row, rows = len(images), math.prod(gradients.shape[3:]), gradients.shape[2]
+    few_channels = groups == 1 and images.shape[1] < 16
+    most = max(1, _MOST_POSITIONS // 8) if few_channels else _MOST_POSITIONS
+    step = max(1, -(-samples // -(-samples * rows * per_row // most)))
+    together = rows if step > 1 or not few_channels else -(-rows // -(-rows * per_row // most))
+    size, before = images.shape[2], padding[0][0]
+    for start in range(0, samples, step):
+        for top in range(0, rows, together):
+            part, end = slice(start, start + step), min(top + together, rows)
+            if together == rows:
+                yield images[part], gradients[part], padding
+                continue
+            first = top * stride[0] - before
+            last = (end - 1) * stride[0] - before + dilation[0] * (kernel - 1) + 1
+            if last > 0 and first < size:  # else these rows see zeros alone
+                zeros = (max(0, -first), max(0, last - size))
+                window = slice(max(0, first), min(size, last))
+                yield images[part, :, window], gradients[part, :, top:end], (zeros, *padding[1:])
 
 
 def _parts(filters: tuple[int, ...], axis: int, positions: int) -> int:
