@@ -239,6 +239,7 @@ def gelu(xp: Any, x: Array, *, approximate: str = "none") -> Any:
     Raises:
         ValueError: another ``approximate``.
     """
+    compute_dtype("gelu", x.dtype)
     if approximate == "none":
 
         def value(x: Array) -> Any:
