@@ -46,8 +46,11 @@ def numbers(rng: random.Random, shape: Sequence[int]) -> Any:
     return np.random.default_rng(rng.randrange(2**32)).standard_normal(tuple(shape), np.float32)
 
 
-def relaid(rng: random.Random, x: Any) -> Any:
-    """The same values in some memory layout: plain, channels-last, any order of dims, with gaps, backwards, shared."""
+def relaid(rng: random.Random, x: Any, *, shared: bool = True) -> Any:
+    """The same values in some memory layout: plain, channels-last, any order of dims, with gaps, backwards, shared.
+
+    Shared means that all of the first dim is one; not for one that is summed over, where rounding would all go one way.
+    """
     kind = rng.choice(["plain", "last", "last", "last", "order", "gaps", "backwards", "shared"])
     order = list(range(x.ndim))
     if kind == "last" and x.ndim > 1:
@@ -62,7 +65,7 @@ def relaid(rng: random.Random, x: Any) -> Any:
     elif kind == "backwards":
         flips = tuple(slice(None, None, rng.choice([1, -1])) for _ in order)
         return np.ascontiguousarray(x[flips])[flips]
-    elif kind == "shared" and x.shape and x.shape[0]:
+    elif kind == "shared" and shared and x.shape and x.shape[0]:
         return np.broadcast_to(x[:1], x.shape)
     return np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
 
