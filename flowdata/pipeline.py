@@ -22,7 +22,7 @@ from flowdata.errors import ConfigError, DataError, StageError
 from flowdata.failures import OnError
 from flowdata.plan import EpochPlan, LastBatch, plan_epoch, steps
 from flowdata.sample import Array, Batch, Sample, SampleKey, Specs
-from flowdata.seeding import NO_STREAM, sample_rng
+from flowdata.seeding import NO_STREAM, sample_rng, streams
 from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
 from flowdata.sources.function import as_source
@@ -272,20 +272,21 @@ class Pipeline:
         """Some of the further steps of :meth:`process`, by their numbers."""
         clock = time.perf_counter_ns
         key, before = sample.key, clock()
-        for number in numbers:
-            name, each = self._named_stages[number - 1]
-            if steps is not None:
-                steps.current = number
-            try:
-                draws = getattr(each, "draws", True)  # a random stream costs more than some stages
-                sample = each(sample, sample_rng(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
-            except Exception as error:
-                label = f"{name} ({each!r})" if isinstance(each, FunctionStage) else name
-                raise _stage_error(name, f"stage {label}, record {key.index} ({sample.origin})", error) from error
-            if steps is not None:
-                after = clock()
-                steps.ns[number] += after - before
-                before = after
+        with streams() as stream:
+            for number in numbers:
+                name, each = self._named_stages[number - 1]
+                if steps is not None:
+                    steps.current = number
+                try:
+                    draws = getattr(each, "draws", True)  # a random stream costs more than some stages
+                    sample = each(sample, stream(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
+                except Exception as error:
+                    label = f"{name} ({each!r})" if isinstance(each, FunctionStage) else name
+                    raise _stage_error(name, f"stage {label}, record {key.index} ({sample.origin})", error) from error
+                if steps is not None:
+                    after = clock()
+                    steps.ns[number] += after - before
+                    before = after
         return sample
 
     # -- which samples a batch holds ---------------------------------------------------------------------------------
