@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from flowdata.dataset import part_name
 from flowdata.errors import ConfigError, RecordError
 from flowdata.records.digests import crc32c, digest_path, save_digests
 from flowdata.records.frames import HEADER_BYTES, MAX_RECORD_BYTES, temporary_name
+from flowdata.records.names import part_name
 from flowdata.records.wire import Feature, FeatureValue, encode
 from flowdata.sharding import split_range
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from flowdata.dataset import FILE_NAME, DatasetInfo, dataset_of, part_name
 from flowdata.errors import ConfigError, RecordError
 from flowdata.records.digests import Digests, check_digest, digest_path, load_digests
 from flowdata.records.frames import HEADER_BYTES, Offsets, index_parts
+from flowdata.records.names import FILE_NAME, part_name
 from flowdata.records.wire import decode
 from flowdata.sample import ArraySpec, Sample, SampleKey, Specs
+
+if TYPE_CHECKING:
+    from flowdata.dataset import DatasetInfo
 
 RECORD_SPEC = ArraySpec((), np.dtype(object), "record")  # a mapping from feature name to Feature; never in a batch
 _MAX_OPEN_FILES = 256  # of each process, well below the usual limit of 1024; further parts are opened for each read
@@ -76,6 +79,7 @@ class OFRecordSource:
         self._digests: list[Digests] = []
         self._starts = np.zeros(1, np.int64)  # number of the first record of each part, and the number of all records
         self._descriptors: dict[int, int] = {}
+        self._found: tuple[int | None, str | None, int | None, bool] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -84,9 +88,11 @@ class OFRecordSource:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: getattr(self, name) for name in ("dir", "parts", "prefix", "suffix_length", "described", "verify")
-        }
+        """The arguments; once open, with what `dataset.json` said, which nobody has to read again."""
+        found = self._found or (self.parts, self.prefix, self.suffix_length, self.described)
+        return dict(zip(("parts", "prefix", "suffix_length", "described"), found, strict=True)) | {
+            "dir": self.dir, "verify": self.verify
+        }  # fmt: skip
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -113,6 +119,7 @@ class OFRecordSource:
                     f"{self.dir}: expected {expected} records in {len(paths)} part files as {FILE_NAME} says of split "
                     f"{split!r}, found {starts[-1]}; convert the data again or correct {FILE_NAME}"
                 )
+            self._found = len(paths), info.part_name_prefix, info.part_name_suffix_length, False
         if self.verify:
             self._digests = [self._digests_of(path, len(each) - 1) for path, each in zip(paths, offsets, strict=True)]
         self._paths, self._offsets, self._starts = paths, offsets, starts
@@ -207,7 +214,11 @@ class OFRecordSource:
     def _description(self) -> tuple[DatasetInfo, str] | None:
         if not self.dir.is_dir():
             raise ConfigError(f"{self.dir}: expected a directory of OFRecord part files, found {_what_is(self.dir)}")
-        return dataset_of(self.dir) if self.described else None
+        if not self.described:
+            return None
+        from flowdata.dataset import dataset_of  # not at the top: worker processes can do without its 10 MB
+
+        return dataset_of(self.dir)
 
     def _expected_paths(self, described: tuple[DatasetInfo, str] | None) -> list[Path]:
         prefix = "part-" if self.prefix is None else self.prefix

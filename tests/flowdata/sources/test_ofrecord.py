@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -170,6 +172,17 @@ def test_a_pickled_source_reads_the_same(folder):
     copy = pickle.loads(pickle.dumps(source))
     source.close()
     assert labels(copy) == expected
+
+
+def test_a_copy_of_an_open_source_needs_no_description(folder):
+    source = OFRecordSource(folder)
+    expected = labels(source)
+    data = pickle.dumps(source)
+    (folder.parent / "dataset.json").unlink()
+    code = "import pickle, sys; s = pickle.load(sys.stdin.buffer); s.open(); print(len(s), 'pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
+    assert done.stdout.split() == [str(len(expected)).encode(), b"False"]
+    assert labels(pickle.loads(pickle.dumps(pickle.loads(data)))) == expected
 
 
 def test_closing_closes_the_files_and_opening_again_works(folder):
