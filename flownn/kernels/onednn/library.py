@@ -6,6 +6,8 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, c_char_p, c_float, c_int, c_int64, c_size_t, c_uint, c_void_p
 from functools import cache
 from importlib import metadata
@@ -16,6 +18,11 @@ from flownn.kernels.providers import Unavailable
 __all__ = ["ENVIRONMENT_VARIABLE", "Library", "OneDNNError", "load"]
 
 ENVIRONMENT_VARIABLE = "FLOWNN_ONEDNN_LIBRARY"
+# OpenMP's threads wait for each other awake, by default for milliseconds, and take turns with whatever else the
+# processors have to do meanwhile, such as workers that load data. Rounds of waiting before they sleep; a step takes as
+# long as with the default where nothing else runs, and half as long beside one busy process.
+_WAIT_AWAKE = "1000"
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 _DISTRIBUTION = "onednn-cpu-gomp"
 _AVX2 = 7  # bits of dnnl_cpu_isa_t: each instruction set contains those of its predecessors
 _CPU_ENGINE = 1
@@ -145,7 +152,8 @@ class Library:
 
     def __init__(self, path: str) -> None:
         try:
-            dnnl = ctypes.CDLL(path)
+            with _short_waits():
+                dnnl = ctypes.CDLL(path)
         except OSError as error:
             raise Unavailable(_why_not_loaded(path, error)) from error
         try:
@@ -196,6 +204,19 @@ class Library:
             raise MemoryError(f"onednn: {function} found no memory")
         if status:
             raise OneDNNError(f"onednn: {function} failed: {_STATUS.get(status, status)}")
+
+
+@contextmanager
+def _short_waits() -> Iterator[None]:
+    """What GNU's OpenMP reads when it is loaded; the environment's own word counts."""
+    if any(name in os.environ for name in _WAITING):
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = _WAIT_AWAKE
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 def _why_not_loaded(path: str, error: OSError) -> str:
