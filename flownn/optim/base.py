@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -141,12 +142,12 @@ class Optimizer:
         return [1 - beta**step if group["do_bias_correction"] else 1.0 for beta in group["betas"]]
 
     def scratch(self, xp: Any, like: NDArray[Any], slot: int | str = 0, size: int | None = None) -> NDArray[Any]:
-        """Uninitialised memory, the same for all parameters of a step.
+        """Uninitialised memory, the same for all parameters that a thread updates in a step.
 
         It has the dtype of ``like`` and its shape, or one dim of ``size``.
         """
         wanted = like.size if size is None else size
-        key = (xp.__name__, like.dtype, slot)
+        key = (xp.__name__, like.dtype, slot, threading.get_ident())
         flat = self._scratch.get(key)
         if flat is None or flat.size < wanted:
             flat = self._scratch[key] = xp.empty(wanted, dtype=like.dtype)

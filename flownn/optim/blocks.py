@@ -18,6 +18,7 @@ import numpy as np
 from flownn import backend
 from flownn.autograd import TensorBase, memory_owner, wrap
 from flownn.backend import array_module
+from flownn.optim.threads import for_each
 
 if TYPE_CHECKING:
     from flownn.optim.base import Optimizer
@@ -62,7 +63,8 @@ def update_all(optimizer: Optimizer, parameters: Sequence[Any], group: Mapping[s
     rule = type(optimizer).update  # the class's own: a rule that overrides it is not marked
     may_join, may_cut = getattr(rule, "joinable", False), getattr(rule, "elementwise", False)
     joined: dict[Any, _Joined] = {}
-    waiting: set[int] = set()  # the memory of the values in `joined`
+    pieces = _Pieces(optimizer, group)
+    waiting: set[int] = set()  # the memory of the values in `joined` and `pieces`
     for p in parameters:
         value, grad, state = p.data, p.grad.data, optimizer.state.setdefault(p, {})
         xp = np if isinstance(value, np.ndarray) and isinstance(grad, np.ndarray) else array_module(value, grad)
@@ -79,16 +81,16 @@ def update_all(optimizer: Optimizer, parameters: Sequence[Any], group: Mapping[s
                 alike = alike and array.dtype == dtype and array.shape == shape
             else:
                 numbers.append((name, each))
+        owner = id(value if value.base is None else memory_owner(value))
+        if owner in waiting:  # two parameters in one piece of memory: one after the other
+            _update(pieces, *joined.values())
+            waiting.clear()
         if not alike or not (small or in_blocks):
             optimizer.update(xp, value, grad, state, group)
         elif in_blocks:
-            _update_in_blocks(optimizer, value, grad, state, dict(zip(names, kept, strict=True)), group)
+            if pieces.add(value, grad, state, dict(zip(names, kept, strict=True))):
+                waiting.add(owner)
         else:
-            owner = id(value if value.base is None else memory_owner(value))
-            if owner in waiting:  # two parameters in one piece of memory: one after the other
-                for batch in joined.values():
-                    batch.update()
-                waiting.clear()
             waiting.add(owner)
             key = (xp, dtype, *numbers, *names)
             if key not in joined:
@@ -97,8 +99,12 @@ def update_all(optimizer: Optimizer, parameters: Sequence[Any], group: Mapping[s
             batch.add(value, grad, state, kept)
             if batch.size > limits.block - limits.joined:
                 batch.update()
-    for batch in joined.values():
-        batch.update()
+    _update(pieces, *joined.values())
+
+
+def _update(*waiting: _Pieces | _Joined) -> None:
+    for each in waiting:
+        each.update()
 
 
 class _Joined:
@@ -161,41 +167,57 @@ def _share_out(flat: Any, arrays: Sequence[Any], bounds: Sequence[int]) -> None:
         array[...] = part if array.ndim == 1 else part.reshape(array.shape)
 
 
-def _update_in_blocks(
-    optimizer: Optimizer,
-    value: Any,
-    grad: Any,
-    state: dict[str, Any],
-    kept: Mapping[str, Any],
-    group: Mapping[str, Any],
-) -> None:
-    """Update one large parameter in host memory piece by piece."""
-    flats = _flattened([value, grad, *kept.values()])
-    if flats is None:
-        optimizer.update(np, value, grad, state, group)
-        return
-    numbers = {name: each for name, each in state.items() if name not in kept}
-    made: dict[str, Any] = {}
-    piece: dict[str, Any] = {}
-    for start in range(0, value.size, HOST.block):
-        part = [flat[start : start + HOST.block] for flat in flats]
-        piece = numbers | {name: wrap(each) for name, each in zip(kept, part[2:], strict=True)}
-        optimizer.update(np, part[0], part[1], piece, group)
-        for name in piece.keys() - kept.keys():
-            each = piece[name]
-            if isinstance(each, TensorBase):  # a first step makes the state
-                if name not in made:
-                    made[name] = np.empty(value.size, value.dtype)
-                made[name][start : start + HOST.block] = each.data
-    for name, each in piece.items():
-        if name in made:
+class _Pieces:
+    """Pieces of large parameters in host memory, which threads update side by side."""
+
+    def __init__(self, optimizer: Optimizer, group: Mapping[str, Any]) -> None:
+        self._optimizer, self._group = optimizer, group
+        self._waiting: list[tuple[list[Any], dict[str, Any]]] = []  # value, gradient and states; the piece's own state
+        self._last: list[tuple[dict[str, Any], dict[str, Any]]] = []  # a parameter's state, and that of its last piece
+
+    def add(self, value: Any, grad: Any, state: dict[str, Any], kept: Mapping[str, Any]) -> bool:
+        """Update the first piece now; and the others, too, or let them wait, which is what is returned."""
+        flats = _flattened([value, grad, *kept.values()])
+        if flats is None:
+            self._optimizer.update(np, value, grad, state, self._group)
+            return False
+        numbers = {name: each for name, each in state.items() if name not in kept}
+        pieces = [
+            ([flat[start : start + HOST.block] for flat in flats], dict(numbers))
+            for start in range(0, value.size, HOST.block)
+        ]
+        for part, own in pieces:
+            own.update((name, wrap(each)) for name, each in zip(kept, part[2:], strict=True))
+        self._update_one(pieces[0])
+        if pieces[0][1].keys() == state.keys():
+            self._waiting += pieces[1:]
+            self._last.append((state, pieces[-1][1]))
+            return True
+        for each in pieces[1:]:  # a first step makes the state
+            self._update_one(each)
+        for name, first in pieces[0][1].items():
+            if name in kept:
+                continue
+            if not isinstance(first, TensorBase):
+                state[name] = pieces[-1][1][name]
+                continue
             like = np.empty_like(value)
             flattened = _flattened([value, like])
             assert flattened is not None
-            flattened[1][...] = made[name]
+            np.concatenate([own[name].data for _, own in pieces], out=flattened[1])
             state[name] = wrap(like)
-        elif name not in kept:
-            state[name] = each
+        return False
+
+    def update(self) -> None:
+        """Update what waits."""
+        for_each(self._update_one, self._waiting)
+        for state, last in self._last:
+            state.update((name, each) for name, each in last.items() if not isinstance(each, TensorBase))
+        self._waiting, self._last = [], []
+
+    def _update_one(self, piece: tuple[list[Any], dict[str, Any]]) -> None:
+        (value, grad, *_), state = piece
+        self._optimizer.update(np, value, grad, state, self._group)
 
 
 def _flattened(arrays: Sequence[Any]) -> list[Any] | None:
