@@ -1,6 +1,7 @@
 #!/bin/sh
 # All tests: run_tests.sh PYTHON. Those that only compute run beside those that mostly start and watch other processes,
-# which also look at what is left in the temporary directory; so the former have one of their own.
+# which also look at what is left in the temporary directory; so the former have one of their own. They run twice: with
+# the portable kernels, and with those of oneDNN whatever the sizes, where it can be loaded.
 set -u
 python=$1
 computing="tests/flownn/ops tests/flownn/nn tests/flownn/models tests/parity"
@@ -8,8 +9,24 @@ computing="tests/flownn/ops tests/flownn/nn tests/flownn/models tests/parity"
 own=$(mktemp -d)
 trap 'rm -rf "$own"' EXIT
 mkdir "$own/tmp"
-# shellcheck disable=SC2086  # the list is meant to be split
-TMPDIR="$own/tmp" "$python" -m pytest -p no:cacheprovider $computing >"$own/log" 2>&1 &
+
+compute() {
+    code=0
+    for kernels in portable onednn; do
+        if [ $kernels = onednn ] &&
+            ! "$python" -c "import sys; from flownn.kernels.providers import can_load; sys.exit(not can_load('onednn'))"
+        then
+            echo "oneDNN cannot be loaded here: its kernels are not tested (flowdata doctor says why)"
+            continue
+        fi
+        echo "computing with kernels: $kernels"
+        # shellcheck disable=SC2086  # the list is meant to be split
+        FLOWNN_KERNELS=$kernels TMPDIR="$own/tmp" "$python" -m pytest -p no:cacheprovider $computing || code=$?
+    done
+    return $code
+}
+
+compute >"$own/log" 2>&1 &
 beside=$!
 ignored=""
 for each in $computing; do ignored="$ignored --ignore=$each"; done
