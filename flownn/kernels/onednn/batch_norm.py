@@ -34,6 +34,7 @@ from flownn.kernels.onednn.image_rows import (
 from flownn.kernels.onednn.memory import empty_channels_last
 from flownn.kernels.onednn.primitives import WORKSPACE, as_channels_last, cached
 
+_FORWARD_BLOCKS = 4  # blocks of the backward that the forward takes at once
 _RECTIFY = (NOT_EQUAL, "image", ((MAX, "image"),))  # 0, or 1 for NaN; the larger one of that and x, which NaN is
 _MASK = (LESS_EQUAL, "number", ((LINEAR, -1.0, 1.0), (MUL, "image")))  # times 1 where not x <= 0
 _TANGENT = ((MUL, "vector"), (ADD, "vector"))
@@ -58,8 +59,11 @@ class _Plan(Blocks):
         super().__init__(rows)
         bits = kept == "bits"
         self.affine = self.each(affine, bits)
-        self.add = self.each(chain, ADD, "image") if addend else []
-        self.rectify = self.each(chain, *_RECTIFY) if kept == "result" else []
+        # Nothing is summed in the forward, so its blocks may be larger; but bits belong to a block of the backward.
+        self.forward = self if bits else Blocks(rows._replace(block=_FORWARD_BLOCKS * rows.block))
+        self.affine_forward = self.forward.each(affine, bits)
+        self.add = self.forward.each(chain, ADD, "image") if addend else []
+        self.rectify = self.forward.each(chain, *_RECTIFY) if kept == "result" else []
         self.mask = self.each(chain, *_MASK) if kept == "result" else []
         self.sums = self.each(backward_of, bits)
         self.scale = chain(rows.rows, rows.width, MUL, "vector")
@@ -83,8 +87,10 @@ def _channel_moments(xp: Any, x: NDArray[Any]) -> Any:
         return NotImplemented
     means, variances = np.empty((2, len(plan.counts), rows.width), np.float32)
     source, scratch = x.ctypes.data, plan.scratch()
+    into_means, into_variances = means.ctypes.data, variances.ctypes.data
     for i, run in enumerate(plan.run):
-        run(source + plan.starts[i], scratch, means[i], variances[i])
+        row = i * means.strides[0]
+        run(source + plan.starts[i], scratch, into_means + row, into_variances + row)
     weights = np.array(plan.counts, np.float64)[:, None]
     mean = plan.fold(means * weights) / (rows.rows * rows.tile)
     off = (means.reshape(-1, mean.size) - mean).reshape(means.shape)
@@ -149,14 +155,15 @@ def _forward(
     addend: NDArray[Any] | None,
     bits: list[NDArray[Any]] | None,
 ) -> None:
-    mean, scale, shift = map(plan.spread, vectors)
-    ones = np.ones_like(mean)
+    spread = [plan.spread(each) for each in vectors]
+    spread.append(np.ones_like(spread[0]))
+    mean, scale, shift, ones = (each.ctypes.data for each in spread)  # once: it takes as long as a small block
     other = None if addend is None else as_channels_last(addend)
     source, target = x.ctypes.data, y.ctypes.data
     more = 0 if other is None else other.ctypes.data
-    for i, start in enumerate(plan.starts):
+    for i, start in enumerate(plan.forward.starts):
         into = target + start
-        plan.affine[i](source + start, into, mean, scale, shift, ones, *(() if bits is None else (bits[i],)))
+        plan.affine_forward[i](source + start, into, mean, scale, shift, ones, *(() if bits is None else (bits[i],)))
         if plan.add:
             plan.add[i](into, more + start, into)
         if plan.rectify:
@@ -173,9 +180,11 @@ def _sums(
     result: NDArray[Any] | None,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Sums per channel of the gradient behind the ReLU, alone and times x - mean; that gradient goes to ``behind``."""
-    mean, scale, shift = map(plan.spread, vectors)
-    ones, zero = np.ones_like(mean), np.zeros(1, np.float32)
-    dots, sums = np.empty((2, len(plan.starts), mean.size), np.float32)
+    spread = [plan.spread(each) for each in vectors]
+    spread += np.ones_like(spread[0]), np.zeros(1, np.float32)
+    mean, scale, shift, ones, zero = (each.ctypes.data for each in spread)
+    dots, sums = np.empty((2, len(plan.starts), spread[0].size), np.float32)
+    into_dots, into_sums = dots.ctypes.data, sums.ctypes.data
     source, gradient, after, scratch = x.ctypes.data, g.ctypes.data, behind.ctypes.data, plan.scratch()
     positive = 0 if result is None else result.ctypes.data
     for i, start in enumerate(plan.starts):
@@ -187,7 +196,8 @@ def _sums(
         kept = () if bits is None else (bits[i],)
         into = scratch if bits is None else after + start
         from_here = gradient if bits is not None else after
-        plan.sums[i](of_x, from_here + start, into, mean, ones, ones, dots[i], sums[i], *kept)
+        row = i * dots.strides[0]
+        plan.sums[i](of_x, from_here + start, into, mean, ones, ones, into_dots + row, into_sums + row, *kept)
     return plan.fold(sums), plan.fold(dots)
 
 
