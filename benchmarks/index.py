@@ -147,6 +147,8 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, help="folder for the part files, on a file system that has holes")
     parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args()
+    if args.scratch is not None:
+        args.scratch.mkdir(parents=True, exist_ok=True)
     psutil.cpu_percent()
     result: dict[str, Any] = {"records": args.records, "parts": args.parts, "index": {}}
     for name, (share, least, most) in SIZES.items():
