@@ -5,7 +5,8 @@
 set -u
 python=$1
 both="tests/flownn/ops tests/flownn/nn tests/flownn/models tests/parity"
-once="tests/flownn/kernels tests/flownn/optim tests/flownn/test_training_parity.py"
+once="tests/flownn/kernels tests/flownn/optim tests/flownn/test_*.py tests/flowdata/codec tests/flowdata/records
+      tests/flowdata/stages"
 
 own=$(mktemp -d)
 trap 'rm -rf "$own"' EXIT

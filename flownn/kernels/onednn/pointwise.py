@@ -55,6 +55,10 @@ def _elu(alpha: float, scale: float, steepness: float) -> tuple[float, float] | 
     return (alpha, 0.0) if scale == steepness == 1 else None
 
 
+def _leaky(negative_slope: float) -> tuple[float, float] | None:
+    return (negative_slope, 0.0) if negative_slope else None  # with 0 it is ReLU, and nan would become 0
+
+
 def _softplus(beta: float, threshold: float) -> tuple[float, float] | None:
     return (beta, 0.0) if beta > 0 and threshold >= 20 else None  # from there on a float32 is its own softplus
 
@@ -62,7 +66,7 @@ def _softplus(beta: float, threshold: float) -> tuple[float, float] | None:
 _ALGORITHMS = {
     # Where a result is 0 for all that lies on one side, the library makes nan 0, or 0 times an infinite gradient nan.
     "relu": _Algorithm(None, 0x100, _none, check_gradient=True),
-    "leaky_relu": _Algorithm(0x20, 0x20, lambda negative_slope: (negative_slope, 0.0), False, True),
+    "leaky_relu": _Algorithm(0x20, 0x20, _leaky, False, True),
     "elu": _Algorithm(0x22, 0x22, _elu),
     "celu": _Algorithm(0x22, 0x22, _elu),
     "sigmoid": _Algorithm(0x29, 0x104, _none),

@@ -137,7 +137,8 @@ def test_half_precision_is_rounded_once(op: Any, attrs: Any, formula: Any, name:
         x = np.linspace(-4.1, 4.1, 83).astype(kind)
         y = op(flow.tensor(x), **attrs).data
         assert y.dtype == kind
-        want = op(flow.tensor(x.astype(np.float32)), **attrs).data
+        with flow.use_kernels("portable"):  # what 16 bits are computed with; a provider's may differ in the last bits
+            want = op(flow.tensor(x.astype(np.float32)), **attrs).data
         np.testing.assert_allclose(
             y.astype(np.float64), want.astype(kind).astype(np.float64), rtol=float(ml_dtypes.finfo(kind).eps) * 1.01
         )

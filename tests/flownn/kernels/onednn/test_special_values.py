@@ -21,6 +21,7 @@ SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 100.0, -100.0
 OPS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (activation.relu, {}),
     (activation.leaky_relu, {}),
+    (activation.leaky_relu, {"negative_slope": 0.0}),
     (activation.elu, {}),
     (activation.celu, {}),
     (activation.selu, {}),
