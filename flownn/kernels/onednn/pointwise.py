@@ -1,7 +1,7 @@
 """Functions of single elements by oneDNN: float32, dense in any memory layout, which makes them vectors.
 
-Left out are those whose error is more than four times that of the definition in float32: mish, and the values of GELU by
-the error function and of the logarithmic ones; the exponential, which makes inf of nan; and the values of ReLU and
+Left out are those whose error is more than four times that of the definition in float32: mish, and the values of GELU
+by the error function and of the logarithmic ones; the exponential, which makes inf of nan; and the values of ReLU and
 hardtanh, which are no faster once their input was searched for nan.
 """
 
