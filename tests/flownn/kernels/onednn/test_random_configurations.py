@@ -98,7 +98,8 @@ def check(row: Row, args: Sequence[Any]) -> bool:
             if error <= min(4 * own, row.largest * scale):
                 break
             again = errors(row, shuffled(args, np.random.default_rng(seed)))
-            assert again is not None, f"{row}: declined other numbers of the same shapes"
+            if again is None:  # whether moments are served depends on the numbers, too
+                continue
             error, own, scale = map(max, (error, own, scale), again[which])
         text = f"{row}: result {which} is off by {error} at most, the portable one by {own}, of {scale}"
         assert error <= row.largest * scale, text
