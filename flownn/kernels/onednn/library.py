@@ -73,9 +73,6 @@ _FUNCTIONS: dict[str, list[Any]] = {
     ],
     "dnnl_deconvolution_forward_primitive_desc_create": [_out, _handle, c_int, c_int, *_convolution, _handle],
     "dnnl_matmul_primitive_desc_create": [_out, *[_handle] * 6],
-    "dnnl_inner_product_forward_primitive_desc_create": [_out, _handle, c_int, *[_handle] * 5],
-    "dnnl_inner_product_backward_data_primitive_desc_create": [_out, *[_handle] * 6],
-    "dnnl_inner_product_backward_weights_primitive_desc_create": [_out, *[_handle] * 7],
     "dnnl_batch_normalization_forward_primitive_desc_create": [
         _out, _handle, c_int, _handle, _handle, c_float, c_uint, _handle,
     ],
@@ -107,15 +104,8 @@ _FUNCTIONS: dict[str, list[Any]] = {
         _out, _handle, c_int, _handle, _handle, _handle, c_int, _handle, _handle,
     ],
     "dnnl_binary_primitive_desc_create": [_out, _handle, c_int, _handle, _handle, _handle, _handle],
-    "dnnl_sum_primitive_desc_create": [_out, _handle, _handle, c_int, POINTER(c_float), _out, _handle],
-    "dnnl_reduction_primitive_desc_create": [
-        _out, _handle, c_int, _handle, _handle, c_float, c_float, _handle,
-    ],
     "dnnl_resampling_forward_primitive_desc_create": [
         _out, _handle, c_int, c_int, POINTER(c_float), _handle, _handle, _handle,
-    ],
-    "dnnl_resampling_backward_primitive_desc_create": [
-        _out, _handle, c_int, POINTER(c_float), _handle, _handle, _handle, _handle,
     ],
 }  # fmt: skip
 _RESULTS = {
