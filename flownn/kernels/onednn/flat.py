@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flownn.backend import dense_order
 from flownn.kernels.onednn.memory import aligned_empty
 
 __all__ = ["are_finite", "empty_like", "flat", "is_finite"]
@@ -39,8 +40,7 @@ def is_finite(vector: NDArray[Any]) -> bool:
 
 def empty_like(x: NDArray[Any]) -> NDArray[Any]:
     """An uninitialised array with the shape, dtype and memory layout of a dense one."""
-    if x.flags.c_contiguous:
-        return aligned_empty(x.size, x.dtype).reshape(x.shape)
-    axes = sorted(range(x.ndim), key=lambda axis: (-x.strides[axis], axis))
-    dense = aligned_empty(x.size, x.dtype).reshape([x.shape[axis] for axis in axes])
-    return dense.transpose([axes.index(axis) for axis in range(x.ndim)])
+    order = dense_order(x)
+    assert order is not None, "only what is dense has a layout to copy"
+    dense = aligned_empty(x.size, x.dtype).reshape([x.shape[axis] for axis in order])
+    return dense.transpose([order.index(axis) for axis in range(x.ndim)])
