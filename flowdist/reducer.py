@@ -45,7 +45,7 @@ class _Launch:
         self.flagged: NDArray[np.bool_] | None = None
 
     def carry_out(self, comm: Communicator) -> None:
-        """Sum the bucket over all ranks and divide; after a failure in the round, do nothing."""
+        """Average the bucket over all ranks; after a failure in the round, do nothing."""
         if self.round.error is None:
             try:
                 self.flagged = self._average(comm)
@@ -71,7 +71,8 @@ class _Launch:
                 f"DistributedDataParallel: rank {comm.rank} is not in the same backward as other ranks; some rank left "
                 "an earlier one with an error and went on: the gradients of this step are useless"
             )
-        np.divide(total[:slots_end], total.dtype.type(comm.size), out=total[:slots_end])
+        if self.bucket.factor == 1:
+            np.divide(total[:slots_end], total.dtype.type(comm.size), out=total[:slots_end])
         flagged: NDArray[np.bool_] = total[slots_end:-2] > 0
         if staged:
             store_rounded(array, total)
@@ -134,8 +135,15 @@ class Slot:
         self._reducer.settle()
         return self._view
 
-    def ready(self, backward: BackwardPass) -> None:
+    @property
+    def factor(self) -> float:
+        """What the gradient of this backward is multiplied by on its way into the view."""
+        return self.bucket.factor if self._reducer.synchronise else 1.0
+
+    def ready(self, backward: BackwardPass, multiplied: bool = False) -> None:
         """Count the gradient; the last one of a bucket launches it."""
+        if not multiplied:
+            self._multiply()
         self._reducer.gradient_ready(self, backward)
 
     def fill_for_absent_gradient(self) -> None:
@@ -149,6 +157,7 @@ class Slot:
         else:
             self.kept = gradient.data
             self._view[...] = gradient.data
+        self._multiply()
 
     def settle_absent_gradient(self, used_somewhere: bool, as_gradient: Callable[[NDArray[Any]], Any]) -> None:
         """Take the average if any rank had a gradient; otherwise leave ``.grad`` exactly as it was."""
@@ -160,16 +169,28 @@ class Slot:
             self._view[...] = self.kept
         self.kept = None
 
+    def _multiply(self) -> None:
+        factor = self.factor
+        if factor != 1:
+            np.multiply(self._view, self._view.dtype.type(factor), out=self._view)
+
 
 def _same_memory(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return one is other or (one.ctypes.data, one.shape, one.strides) == (other.ctypes.data, other.shape, other.strides)
 
 
 class _Bucket:
-    """A flat bucket with its slots and how many of them this round still waits for."""
+    """A flat bucket with its slots and how many of them this round still waits for.
 
-    def __init__(self, plan: BucketPlan, shapes: Sequence[tuple[int, ...]]) -> None:
+    ``factor`` is what gradients are multiplied by before they are summed: 1 / ranks where that is exact, so that the
+    result is the same as that of a division of the sum, and the pass over the bucket is saved. Elsewhere it is 1, and
+    the sum is divided.
+    """
+
+    def __init__(self, plan: BucketPlan, shapes: Sequence[tuple[int, ...]], ranks: int) -> None:
         self.plan = plan
+        exact = ranks & (ranks - 1) == 0 and not sums_in_float32(plan.dtype)
+        self.factor = 1 / ranks if exact else 1.0
         self.flat = FlatBucket(plan, shapes, tail_size=len(shapes) + 2)
         self.slots: list[Slot] = []
         self.waiting_for = 0
@@ -226,7 +247,7 @@ class Reducer:
         self._buckets: list[_Bucket] = []
         for bucket_plan in plan:
             members = [parameters[position] for position in bucket_plan.parameters]
-            bucket = _Bucket(bucket_plan, [tuple(parameter.shape) for _, parameter in members])
+            bucket = _Bucket(bucket_plan, [tuple(parameter.shape) for _, parameter in members], comm.size)
             for (name, parameter), view in zip(members, bucket.flat.views, strict=True):
                 parameter.grad_sink = Slot(name, parameter, view, bucket, self)
                 bucket.slots.append(parameter.grad_sink)

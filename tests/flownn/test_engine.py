@@ -209,11 +209,13 @@ def test_retain_grad_and_hooks_after_accumulation() -> None:
 class Sink:
     """Records when a leaf's gradient was ready."""
 
+    factor = 1.0
+
     def __init__(self, name: str, events: list[str], shape: Any, callbacks: bool = False) -> None:
         self.name, self.events, self.callbacks = name, events, callbacks
         self.buffer = np.full(shape, np.nan)
 
-    def ready(self, run: Any) -> None:
+    def ready(self, run: Any, multiplied: bool) -> None:
         self.events.append(f"{self.name} ready {self.buffer.tolist()}")
         if self.callbacks:
             run.at_end(lambda: self.events.append(f"{self.name} end {threading.current_thread().name}"))
@@ -298,8 +300,8 @@ def test_failures_call_at_failure_instead_of_at_end() -> None:
     assert events == ["late ready [1.0]", "late failed"]
 
     class EndFails(Sink):
-        def ready(self, run: Any) -> None:
-            super().ready(run)
+        def ready(self, run: Any, multiplied: bool) -> None:
+            super().ready(run, multiplied)
 
             def fail() -> None:
                 raise TimeoutError("peer is gone")

@@ -290,10 +290,11 @@ def _correlate_filters(
     padding: Padding,
     dilation: Sequence[int],
     groups: int,
+    out: NDArray[Any] | None = None,
 ) -> Any:
-    if not _supported(padding, y, x, None) or _leaves_filters_unwritten(x.shape, shape, stride, padding, dilation):
+    if not _supported(padding, y, x, out) or _leaves_filters_unwritten(x.shape, shape, stride, padding, dilation):
         return NotImplemented
-    result = np.empty(tuple(shape), np.float32)
+    result = np.empty(tuple(shape), np.float32) if out is None else out
     filters = _filters_layout(result, groups)
     if not result.size or filters is None:
         return NotImplemented
