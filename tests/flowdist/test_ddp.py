@@ -81,7 +81,7 @@ def test_buckets_are_reduced_in_order_whatever_the_order_of_gradients():
 
     first, *others = run_ranks(3, rank)
     assert others == [first, first]
-    assert first == [16 + 3, 32 + 3, 128 + 3, 8 + 3, 64 + 3]  # reverse order of registration, three numbers each
+    assert first == [16 + 4, 32 + 4, 128 + 4, 8 + 4, 64 + 4]  # reverse order of registration, four numbers each
 
 
 def test_buckets_travel_while_backward_computes():
@@ -180,7 +180,7 @@ def test_a_rank_that_never_comes_is_an_error_after_the_time_limit():
     thread = threading.Thread(target=absent)
     thread.start()
     model = Parallel(scale(w=1.0), comm=comms[0])
-    with pytest.raises(DistError, match=r"rank 0 waited 0.5 s in allreduce #\d+ \(11 x float64\) for rank 1"):
+    with pytest.raises(DistError, match=r"rank 0 waited 0.5 s in allreduce #\d+ \(12 x float64\) for rank 1"):
         model(1.0).backward()
     gone.set()
     thread.join(20)
