@@ -39,8 +39,7 @@ class GradientSink(Protocol):
     def ready(self, backward: Any, multiplied: bool = False, /) -> None:
         """The gradient of this `BackwardPass` is complete; called once per parameter and backward.
 
-        Args:
-            multiplied: It has the factor already.
+        ``multiplied`` says that it has the factor already.
         """
 
 

@@ -281,15 +281,14 @@ class Reducer:
         slot.used = True
         if not self.synchronise:
             return
-        if self._round is None:
-            self._begin(backward)
-        elif self._round.backward is not backward:
+        round_ = self._round or self._begin(backward)
+        if round_.backward is not backward:
             raise DistError("DistributedDataParallel: a backward began before the one before it had ended")
         if slot.ready_in_round:
             raise DistError(f"DistributedDataParallel: two gradients for parameter {slot.name!r} in one backward")
         slot.ready_in_round = True
         slot.bucket.waiting_for -= 1
-        if self._round.overlaps:
+        if round_.overlaps:
             self._launch_complete_buckets()
 
     def settle(self) -> None:
@@ -319,10 +318,10 @@ class Reducer:
                 "put both inside, or both outside"
             )
 
-    def _begin(self, backward: BackwardPass) -> None:
+    def _begin(self, backward: BackwardPass) -> _Round:
         self.settle()
         number, seconds_before = self._round_count, self._seconds_before
-        self._round = _Round(backward, number, self._schedule.overlaps(number), seconds_before)
+        self._round = round_ = _Round(backward, number, self._schedule.overlaps(number), seconds_before)
         self._round_count += 1
         self._seconds_before = math.nan
         for bucket in self._buckets:
@@ -331,6 +330,7 @@ class Reducer:
                 slot.ready_in_round = False
         backward.at_end(self._finish)
         backward.at_failure(self._abandon)
+        return round_
 
     def _launch_complete_buckets(self) -> None:
         assert self._round is not None

@@ -371,9 +371,7 @@ def _finish_leaf(
 ) -> None:
     """Store the complete gradient of this run.
 
-    Args:
-        mine: Nobody else can hold ``g``.
-        placed: ``g`` is the sink's buffer, and has the sink's factor.
+    ``mine`` says that nobody else can hold ``g``, ``placed`` that it is in the sink's buffer with the sink's factor.
     """
     if leaf._hooks:
         g, mine = _call_hooks(leaf._hooks, g, "a leaf"), False

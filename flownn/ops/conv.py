@@ -120,7 +120,7 @@ def _gradient_of_filters(
         y_is_smaller = values.size < weight.size
         if factor != 1 and y_is_smaller:
             values = values * values.dtype.type(factor)
-        result = correlate_filters(xp, values, x, weight.shape, *attributes, out)
+        result: NDArray[Any] = correlate_filters(xp, values, x, weight.shape, *attributes, out)
         if factor != 1 and not y_is_smaller:
             result *= result.dtype.type(factor)
         return result

@@ -112,6 +112,19 @@ def test_gradients_of_filters_over_many_positions_are_added_in_blocks(
     np.testing.assert_allclose(blocks, whole, atol=1e-5 * np.abs(whole).max())
 
 
+@pytest.mark.parametrize("provided", [True, False])
+def test_the_gradient_of_filters_goes_where_it_shall(provided: bool) -> None:
+    body = correlate_filters.provider_body("onednn") if provided else correlate_filters.portable
+    x, y = draw(4, 16, 9, 9), draw(4, 32, 9, 9)
+    expected = body(np, y, x, (32, 16, 3, 3), *ONCE)
+    memory = np.full(expected.size + 32, np.nan, np.float32)
+    out = memory[16:-16].reshape(expected.shape)
+    assert body(np, y, x, out.shape, *ONCE, out) is out
+    np.testing.assert_array_equal(out, expected)
+    assert np.isnan(memory[:16]).all()
+    assert np.isnan(memory[-16:]).all()
+
+
 def test_the_gradient_of_the_first_layers_filters_keeps_its_digits() -> None:
     """A running sum over all positions is off by ten times what the portable kernel is."""
     x, y = draw(16, 3, 128, 128), draw(16, 16, 128, 128)
