@@ -15,7 +15,7 @@ _PERIOD = 1000
 # The first rounds of a process are no measure: kernels are chosen, memory is mapped.
 _FIRST = 2
 # Rounds of a trial, by turns of both kinds.
-_TRIALS = 12
+_TRIALS = 20
 
 
 class Schedule:
@@ -24,9 +24,9 @@ class Schedule:
     Rounds count from 0. All ranks note the same seconds, so they come to the same answer.
 
     >>> schedule = Schedule()
-    >>> for number in range(14):
+    >>> for number in range(22):
     ...     schedule.note(number, 1.0 if schedule.overlaps(number) else 0.9)
-    >>> schedule.overlaps(14)
+    >>> schedule.overlaps(22)
     False
     """
 
