@@ -12,7 +12,7 @@ from flownn import anomaly, backend, memory, overwritten
 from flownn.dtypes import accumulator
 from flownn.errors import GradientError, ShapeError
 from flownn.grad_mode import no_grad
-from flownn.graph import Hook, Node, OutputNode, PlacedGradient, TensorBase, TupleNode, wrap
+from flownn.graph import Hook, Node, OutputNode, PlacedGradient, Summand, TensorBase, TupleNode, wrap
 
 
 class Backward:
@@ -216,16 +216,25 @@ def _process(
             if edge is None:
                 continue
             c = contributions[i] if contributions else None
-            placed = False
+            known, mine, added, placed = arrived.get(edge), False, False, False
+            if known is not None and c is not None:
+                # `arrived` and `known` hold it; if nobody else does, it need not stay what it was
+                alone = getrefcount(known) == _ONE_HOLDER + 1
+                mine = edge in summed or (alone and (known.base is None or _keeps_alone(known)))
             if callable(c):
                 try:
-                    placed = type(c) is PlacedGradient and wanted is None and _waits_for_one(edge, uses, arrived)
-                    c = c.compute(edge.grad_sink.buffer, edge.grad_sink.factor) if placed else c()
+                    if mine and type(c) is Summand and not anomaly.enabled:
+                        c = c.compute(known)
+                        added = c is known
+                    elif type(c) is PlacedGradient and wanted is None and _waits_for_one(edge, uses, arrived):
+                        c, placed = c.compute(edge.grad_sink.buffer, edge.grad_sink.factor), True
+                    else:
+                        c = c()
                 except Exception as error:
                     _say_where(error, node)
                     raise
             is_node = isinstance(edge, Node)
-            if c is not None:
+            if c is not None and not added:
                 target = edge if is_node else edge.data
                 if c.shape != target.shape:
                     c = _sum_to(_as_array(c), target.shape, node)
@@ -236,18 +245,16 @@ def _process(
                 dtype = target.dtype
                 if c.dtype is not dtype and c.dtype != dtype:
                     c = c.astype(dtype)
-                known = arrived.get(edge)
                 if known is None:
                     arrived[edge] = c
+                elif mine:
+                    known += c
                 else:
-                    # `arrived` and `known` hold it; if nobody else does, it need not stay what it was
-                    alone = getrefcount(known) == _ONE_HOLDER + 1
-                    if edge in summed or (alone and (known.base is None or _keeps_alone(known))):
-                        known += c
-                    else:
-                        arrived[edge] = _as_array(known + c)
-                        summed.add(edge)
-                    known = c = None
+                    arrived[edge] = _as_array(known + c)
+                    summed.add(edge)
+                if known is not None:
+                    c = None
+            known = None
             left = uses[edge] = uses[edge] - 1
             if left:
                 continue
@@ -309,13 +316,14 @@ def _one_view() -> int:
 
 
 _ONE_HOLDER = _one_holder()  # what `getrefcount` says of an array held by one local variable; depends on the version
+_SPARE_BYTES = (0, 64)  # what an owner has beside its only view: a cache line if it was made to be aligned
 _ONE_VIEW = _one_view()  # the same of an array held by its only view
 
 
 def _keeps_alone(view: Any) -> bool:
     """Whether a view shows all of an array of which nobody else knows, in whatever order."""
     owner = view.base
-    if not (isinstance(owner, np.ndarray) and owner.base is None and owner.size == view.size):
+    if not (isinstance(owner, np.ndarray) and owner.base is None and owner.nbytes - view.nbytes in _SPARE_BYTES):
         return False
     del owner
     return getrefcount(view.base) == _ONE_VIEW and backend.dense_order(view) is not None

@@ -35,6 +35,23 @@ class TensorBase:
     _views: list[weakref.ref[TensorBase]] | None = None
 
 
+class Summand:
+    """A gradient that a vjp gives as a function: computed only where it is needed, and there added to what has arrived.
+
+    Args:
+        compute: Takes an array of the gradient's shape and dtype, or None. It may add the gradient to the array in
+            place and return that very array; else it returns the gradient alone.
+    """
+
+    __slots__ = ("compute",)
+
+    def __init__(self, compute: Callable[[Any], Any]) -> None:
+        self.compute = compute
+
+    def __call__(self) -> Any:
+        return self.compute(None)
+
+
 class Node:
     """One recorded op: how the gradient of its result becomes those of its inputs.
 

@@ -66,14 +66,19 @@ def correlate_adjoint(
     padding: Padding,
     dilation: Sequence[int],
     groups: int,
+    onto: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Every number of y (N, O, *out) times its filter, added to its window of an image (N, C, *spatial), plus bias."""
+    """Every number of y (N, O, *out) times its filter, added to its window of an image (N, C, *spatial), plus bias.
+
+    With ``onto``, an array like the image, the image is added to it in place, and it is the result.
+    """
     image = _last(xp, y).astype(weight.dtype, copy=False)
     shape = (y.shape[0], *spatial, weight.shape[1] * groups)
     result = _adjoint(xp, image, _filters(xp, weight, groups), shape, stride, padding, dilation)
     if bias is not None:
         result += bias
-    return _second(xp, result)
+    result = _second(xp, result)
+    return result if onto is None else xp.add(onto, result, out=onto)
 
 
 @kernel("correlate_filters", provided=_PROVIDED, smallest=_SMALLEST)

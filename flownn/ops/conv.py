@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from flownn.autograd import PlacedGradient, op
+from flownn.autograd import PlacedGradient, Summand, op
 from flownn.errors import DtypeError, ShapeError
 from flownn.kernels.channels import channel_sum, compute_dtype
 from flownn.kernels.convolution import Padding, correlate, correlate_adjoint, correlate_filters, padded_shape
@@ -48,11 +48,15 @@ def conv(
     def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
         grad = _batch(g, weight).astype(dtype, copy=False)
 
-        def grad_x() -> Any:
-            return _like(correlate_adjoint(xp, grad, wide, None, images.shape[2:], *attributes), x)
+        def grad_x(onto: NDArray[Any] | None) -> Any:
+            if images is not x or dtype != x.dtype:
+                onto = None
+            return _like(correlate_adjoint(xp, grad, wide, None, images.shape[2:], *attributes, onto=onto), x)
 
-        grad_weight = _gradient_of_filters(xp, grad, images, weight, attributes)
-        return grad_x, grad_weight, lambda: channel_sum(xp, xp.moveaxis(grad, 1, -1)).astype(weight.dtype)
+        def grad_bias() -> Any:
+            return channel_sum(xp, xp.moveaxis(grad, 1, -1)).astype(weight.dtype)
+
+        return Summand(grad_x), _gradient_of_filters(xp, grad, images, weight, attributes), grad_bias
 
     return _like(result, x), vjp
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flownn.kernels import kernel
 from flownn.kernels.convolution import Padding, padded_shape
-from flownn.kernels.onednn.library import OneDNNError
+from flownn.kernels.onednn.library import Library, OneDNNError
 from flownn.kernels.onednn.memory import (
     Descriptor,
     Layout,
@@ -160,12 +160,16 @@ def _make_adjoint(geometry: _Geometry) -> _Convolution:
     return _Convolution(primitive, geometry.filters, WEIGHTS)
 
 
-def _make_deconvolution(geometry: _Geometry) -> _Convolution:
-    """The adjoint with a bias: to the library a convolution of its own, from the result's channels to the image's.
+def _make_deconvolution(geometry: _Geometry, bias: bool, onto: bool) -> _Convolution:
+    """The adjoint with a bias, or added to what there is: to the library a convolution of its own, the other way round.
 
     Raises:
-        OneDNNError: the library would add the bias afterwards, which takes longer than NumPy.
+        OneDNNError: the library would add them afterwards, which takes longer than NumPy.
     """
+
+    def add(library: Library, operations: int) -> None:
+        library.check("append a sum", library.dnnl_post_ops_append_sum(operations, 1.0, 0, 0))
+
     (groups, filters, channels, *kernel_size), (first, of_filter, of_channel, *steps) = geometry.filters
     turned = ((groups, channels, filters, *kernel_size), (first, of_channel, of_filter, *steps))
     primitive = Primitive(
@@ -175,14 +179,15 @@ def _make_deconvolution(geometry: _Geometry) -> _Convolution:
             _DECONVOLUTION_DIRECT,
             geometry.memory("result"),
             any_layout(turned[0]).handle,
-            descriptor(plain((groups * channels,))).handle,
+            descriptor(plain((groups * channels,))).handle if bias else None,
             geometry.memory("image"),
             *geometry.windows(),
         ),
-        (SRC, DST, WEIGHTS, BIAS),
+        (SRC, DST, WEIGHTS, BIAS) if bias else (SRC, DST, WEIGHTS),
+        post_ops=add if onto else None,
     )
     if primitive.implementation.startswith("conv:any"):
-        raise OneDNNError("onednn: no deconvolution that adds the bias on the way")
+        raise OneDNNError("onednn: no deconvolution that adds on the way")
     return _Convolution(primitive, turned, WEIGHTS)
 
 
@@ -251,33 +256,38 @@ def _correlate_adjoint(
     padding: Padding,
     dilation: Sequence[int],
     groups: int,
+    onto: NDArray[Any] | None = None,
 ) -> Any:
     filters = _filters_layout(weight, groups)
     if filters is None or not _supported(padding, y, weight, bias):
         return NotImplemented
     image = (y.shape[0], weight.shape[1] * groups, *spatial)
     geometry = _geometry(image, y.shape, filters, *_tuples(stride, padding, dilation))
-    result = empty_channels_last(image)
+    add = onto is not None and onto.dtype == np.float32 and layout_of(onto) == channels_last(image)
     reach = math.prod(-(-k // s) for k, s in zip(weight.shape[2:], stride, strict=True))  # windows over one element
     parts = _parts(filters[0], 1, reach)
-    if bias is not None and parts == 1:
-        found = cached(("deconvolution", geometry), partial(_make_deconvolution, geometry))
+    if parts == 1 and (add or bias is not None):
+        of_which = (geometry, bias is not None, add)
+        found = cached(("deconvolution", of_which), partial(_make_deconvolution, *of_which))
         if found is not None:
-            found.run(as_channels_last(y), result, found.filters(weight), np.ascontiguousarray(bias))
-            return result
+            result = onto if add and onto is not None else empty_channels_last(image)
+            last = () if bias is None else (np.ascontiguousarray(bias),)
+            found.run(as_channels_last(y), result, found.filters(weight), *last)
+            return result if add or onto is None else np.add(onto, result, out=onto)
     if parts > 1:
         cut = (image[0], parts * image[1], *spatial)
         geometry = _geometry(cut, y.shape, _cut(filters, 1, parts), *_tuples(stride, padding, dilation))
     found = cached(("adjoint", geometry), partial(_make_adjoint, geometry))
     if found is None:
         return NotImplemented
+    result = empty_channels_last(image)
     sums = result if parts == 1 else workspace_array("parts", (image[0] * math.prod(spatial), parts, image[1]))
     found.run(as_channels_last(y), sums, found.filters(weight))
     if parts > 1:
         _add_up(sums, result)
     if bias is not None:
         result += bias.reshape(-1, *[1] * len(spatial))
-    return result
+    return result if onto is None else np.add(onto, result, out=onto)
 
 
 @kernel("correlate_filters", device="cpu", provider="onednn")
