@@ -25,6 +25,9 @@ from flownn.kernels.onednn.image_rows import (
 from flownn.kernels.onednn.memory import empty_channels_last
 from flownn.kernels.onednn.primitives import as_channels_last, cached
 
+# Rows of a block: so many numbers of a column are added in float32. The definition adds up rows of pixels, which may be
+# short, before float64 takes over.
+_FEWEST, _MOST, _PER_PIXEL = 32, 128, 16
 _AFFINE_IN_PLACE = (SUB, "vector", ((MUL, "vector"), (ADD, "vector"), (SUM,)))
 
 
@@ -62,7 +65,10 @@ def _normalize_groups(
     samples, channels = x.shape[:2]
     count = x.size // (samples * groups)
     rows = rows_of(x, x.size // (samples * channels))
-    plan = rows and cached(("normalize_groups", rows), partial(_Plan, rows))
+    if rows is None:
+        return NotImplemented
+    rows = rows._replace(block=min(rows.block, max(_FEWEST, min(_MOST, _PER_PIXEL * x.shape[-1]))))
+    plan = cached(("normalize_groups", rows), partial(_Plan, rows))
     if plan is None:
         return NotImplemented
     mean, squares = _moments(plan, x, groups)
