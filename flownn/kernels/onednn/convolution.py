@@ -55,9 +55,9 @@ _MOST_WINDOWS = 8
 # positions): beyond this many, samples are taken in blocks, and the blocks' sums added up. With few channels it is a
 # 32nd of this, and blocks may be rows of one sample.
 _MOST_POSITIONS = 1 << 15
-# The definition of depthwise layers adds up rows of at most 256 positions, and those in float64. So do blocks of so
-# many positions, or so many such rows; twice that, in one row of three dims, is left to it.
-_MOST_POSITIONS_OF_ONE, _MOST_ROWS_OF_ONE = 128, 4
+# The definition of depthwise layers adds up rows of at most 256 positions, and those in float64. So do blocks of four
+# such rows; of short ones, a dozen up to so many positions; very short ones are left to it.
+_MOST_POSITIONS_OF_ONE, _SHORTEST_ROW = 128, 4
 _MOST_BLOCKS = 8  # whose sums are added up in float32
 
 
@@ -348,10 +348,9 @@ def _correlate_filters(
 
 def _is_summed_better(filters: tuple[int, ...], result: tuple[int, ...]) -> bool:
     """Whether the definition adds up filters' gradients in more sums than can be made here."""
-    if _is_depthwise(filters):
-        return math.prod(result[3:]) > 2 * _positions_of_one(result)  # a row, the smallest block
-    # A single number per group is the product of two vectors, in dozens of sums.
-    return math.prod(filters[1:]) == 1 and math.prod(result) > _MOST_TERMS_OF_ONE * result[1]
+    if _is_depthwise(filters):  # the smallest block is a row, in 3 dims a plane
+        return result[-1] < _SHORTEST_ROW or math.prod(result[3:]) > 2 * _positions_of_one(result)
+    return math.prod(filters[1:]) == 1  # the product of two vectors, which BLAS adds up in dozens of sums
 
 
 def _leaves_filters_unwritten(
@@ -368,7 +367,8 @@ def _leaves_filters_unwritten(
 
 def _positions_of_one(result: tuple[int, ...]) -> int:
     """How many positions of a depthwise layer's result to add up in float32."""
-    return max(_MOST_POSITIONS_OF_ONE, _MOST_ROWS_OF_ONE * min(256, result[-1]))
+    row = min(256, result[-1])
+    return max(4 * row, min(12 * row, _MOST_POSITIONS_OF_ONE))
 
 
 def _blocks(
@@ -383,9 +383,10 @@ def _blocks(
     samples, per_row, rows = len(images), math.prod(gradients.shape[3:]), gradients.shape[2]
     few, depthwise = filters[0] == 1 and filters[2] < 16, _is_depthwise(filters)
     most = max(1, _MOST_POSITIONS // 32) if few else _MOST_POSITIONS
+    step = max(1, -(-samples // -(-samples * rows * per_row // most)))
     if depthwise:
         most = _positions_of_one(gradients.shape)
-    step = max(1, -(-samples // -(-samples * rows * per_row // most)))
+        step = max(1, most // (rows * per_row))
     together = rows if step > 1 or not (few or depthwise) else -(-rows // -(-rows * per_row // most))
     size, before = images.shape[2], padding[0][0]
     for start in range(0, samples, step):
