@@ -50,10 +50,10 @@ _MOST_TERMS = 1152
 # Where the definition multiplies a matrix by a vector, with one filter, BLAS keeps dozens of sums: so many are enough.
 _MOST_TERMS_OF_ONE = 144
 # Where the definition adds up windows of products, each position is a sum of its own: so many may be one here.
-_MOST_WINDOWS = 8
+_MOST_WINDOWS = 4
 # The gradient of filters is such a sum over samples and positions (for few channels; for many, one of rows of
-# positions): beyond this many, samples are taken in blocks, and the blocks' sums added up. With few channels it is a
-# 32nd of this, and blocks may be rows of one sample.
+# positions): beyond this many, samples are taken in blocks, and the blocks' sums added up. With few channels per
+# group it is a 32nd of this, and blocks may be rows of one sample.
 _MOST_POSITIONS = 1 << 15
 # The definition of depthwise layers adds up rows of at most 256 positions, and those in float64. So do blocks of four
 # such rows; of short ones, a dozen up to so many positions; very short ones are left to it.
@@ -228,9 +228,7 @@ def _correlate(
     if filters is None or not _supported(padding, x, weight, bias):
         return NotImplemented
     attributes = _tuples(stride, padding, dilation)
-    parts = _parts(
-        filters[0], 2, math.prod(weight.shape[2:]), alone=filters[0][1] == 1 and not _is_depthwise(filters[0])
-    )
+    parts = _parts(filters[0], 2, math.prod(weight.shape[2:]))
     if not parts:
         return NotImplemented
     if parts > 1:
@@ -272,10 +270,8 @@ def _correlate_adjoint(
     geometry = _geometry(image, y.shape, filters, *_tuples(stride, padding, dilation))
     result = empty_channels_last(image)
     reach = math.prod(-(-k // s) for k, s in zip(weight.shape[2:], stride, strict=True))  # windows over one element
-    alone = filters[0][2] == 1 and not _is_depthwise(filters[0])
-    fewest = -(-reach // _MOST_WINDOWS) if _scatters(filters[0], stride) else 1
-    parts = _parts(filters[0], 1, reach, alone=alone, fewest=fewest)
-    if not parts or (alone and parts > 1):  # to one channel the definition is faster, too
+    parts = _parts(filters[0], 1, reach, -(-reach // _MOST_WINDOWS) if _scatters(filters[0], stride) else 1)
+    if not parts or (parts > 1 and _is_alone(filters[0], 2)):  # for one channel the definition is faster, too
         return NotImplemented
     if bias is not None and parts == 1:
         found = cached(("deconvolution", geometry), partial(_make_deconvolution, geometry))
@@ -381,7 +377,7 @@ def _blocks(
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], tuple[tuple[int, int], ...]]]:
     """Pairs of image and gradient, each dense, whose gradients of filters add up to the whole; with their padding."""
     samples, per_row, rows = len(images), math.prod(gradients.shape[3:]), gradients.shape[2]
-    few, depthwise = filters[0] == 1 and filters[2] < 16, _is_depthwise(filters)
+    few, depthwise = filters[2] < 16, _is_depthwise(filters)
     most = max(1, _MOST_POSITIONS // 32) if few else _MOST_POSITIONS
     step = max(1, -(-samples // -(-samples * rows * per_row // most)))
     if depthwise:
@@ -403,23 +399,27 @@ def _blocks(
                 yield images[part, :, window], gradients[part, :, top:end], (zeros, *padding[1:])
 
 
-def _parts(filters: tuple[int, ...], axis: int, positions: int, *, alone: bool, fewest: int = 1) -> int:
+def _parts(filters: tuple[int, ...], axis: int, positions: int, fewest: int = 1) -> int:
     """Into how many parts to cut the channels that are summed over (axis 1 or 2 of the filters) beside positions.
 
-    0 if they would have to be cut and cannot. ``alone`` says that the result has one channel per group. ``fewest`` is
-    how many there have to be if one is too long even for that.
+    Unless one part is short enough for anything there are at least ``fewest``. 0 where channels cannot be cut so.
     """
     groups, channels = filters[0], filters[axis]
     terms = channels * positions
     if terms <= _MOST_TERMS_OF_ONE:
         return 1
-    most = _MOST_TERMS_OF_ONE if alone else _MOST_TERMS if positions > 1 else 2 * _MOST_TERMS
-    fewest = max(fewest, -(-terms // most))  # 1x1: the library itself adds up blocks
+    most = _MOST_TERMS if positions > 1 else 2 * _MOST_TERMS  # 1x1: the library itself adds up blocks
+    fewest = max(fewest, -(-terms // (_MOST_TERMS_OF_ONE if _is_alone(filters, 3 - axis) else most)))
     if fewest == 1:
         return 1
     if groups > 1:
         return 0
     return next((parts for parts in range(fewest, 2 * fewest + 1) if channels % (16 * parts) == 0), 0)
+
+
+def _is_alone(filters: tuple[int, ...], axis: int) -> bool:
+    """Whether a group has one channel on this axis of the filters, so that the definition multiplies by a vector."""
+    return filters[axis] == 1 and not _is_depthwise(filters)
 
 
 def _scatters(filters: tuple[int, ...], stride: Sequence[int]) -> bool:

@@ -87,10 +87,11 @@ def _normalize_rows(
     y = aligned_empty(rows.size).reshape(rows.shape)
     mean, variance = np.empty((2, count), np.float32)
     plan.forward(rows, y, mean, variance, weight, bias)
-    if (mean * mean > 4 * variance).any():
+    if (np.abs(mean) > 2 * np.sqrt(variance)).any():
         # The library rounds a mean to float32, and 1 / width before: far from 0, in deviations, that shows. What is
         # left without it, rounded hardly or not at all, has the same result and the same gradients.
-        rows = rows - mean[:, None]
+        with np.errstate(invalid="ignore"):
+            rows = rows - mean[:, None]
         plan.forward(rows, y, mean, variance, weight, bias)
     has_scale, has_shift = scale is not None, shift is not None
 
