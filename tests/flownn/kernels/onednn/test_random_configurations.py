@@ -90,8 +90,8 @@ def check(row: Row, args: Sequence[Any]) -> bool:
 
     The largest error of few numbers is a matter of luck, and that of sums that happen to cancel out says nothing: where
     the body's is too large, both compute 16 times from numbers in another order and a little larger or smaller, and the
-    largest of all are compared. Where the portable one is right by luck, or exact as for a single product, two roundings of the largest
-    number are allowed.
+    largest of all are compared. Where the portable one is right by luck, or exact as for a single product, two roundings
+    of the largest number are allowed.
     """
     found = errors(row, args)
     if found is None:
