@@ -45,13 +45,13 @@ def describe(args: Sequence[Any]) -> str:
 
 
 def shuffled(args: Sequence[Any], rng: np.random.Generator) -> list[Any]:
-    """The same with the numbers of every float array in another order, a little larger or smaller, and dense."""
+    """The same with the numbers of every float array in another order, each a little larger or smaller, and dense."""
 
     def one(arg: Any) -> Any:
         if not isinstance(arg, np.ndarray) or arg.dtype != np.float32:
             return arg
         copy = arg.copy(order="K")
-        copy.T.flat = rng.permutation(copy.ravel()) * np.float32(rng.uniform(0.99, 1.01))
+        copy.T.flat = rng.permutation(copy.ravel()) * rng.uniform(0.99, 1.01, copy.size)
         return copy
 
     return [one(arg) for arg in args]
@@ -89,9 +89,9 @@ def check(row: Row, args: Sequence[Any]) -> bool:
     """Compare the body's results with float64's; False where it declines.
 
     The largest error of few numbers is a matter of luck, and that of sums that happen to cancel out says nothing: where
-    the body's is too large, both compute 16 times from numbers in another order and a little larger or smaller, and the
-    largest of all are compared. Where the portable one is right by luck, or exact as for a single product, two roundings
-    of the largest number are allowed.
+    the body's is too large, both compute again from such numbers in another order, each a little larger or smaller, up
+    to 16 times, and the largest of all are compared. Where the portable body is right by luck, or exact as for a single
+    product, two roundings of the largest number are allowed.
     """
     found = errors(row, args)
     if found is None:
