@@ -56,7 +56,7 @@ _MOST_WINDOWS = 4
 # group it is a 32nd of this, and blocks may be rows of one sample.
 _MOST_POSITIONS = 1 << 15
 # The definition of depthwise layers adds up rows of at most 256 positions, and those in float64. So do blocks of four
-# such rows; of short ones, a dozen up to so many positions; very short ones are left to it.
+# such rows; of short ones, eight up to so many positions; very short ones are left to it.
 _MOST_POSITIONS_OF_ONE, _SHORTEST_ROW = 128, 4
 _MOST_BLOCKS = 8  # whose sums are added up in float32
 
@@ -346,7 +346,7 @@ def _is_summed_better(filters: tuple[int, ...], result: tuple[int, ...]) -> bool
     """Whether the definition adds up filters' gradients in more sums than can be made here."""
     if _is_depthwise(filters):  # the smallest block is a row, in 3 dims a plane
         return result[-1] < _SHORTEST_ROW or math.prod(result[3:]) > 2 * _positions_of_one(result)
-    return math.prod(filters[1:]) == 1  # the product of two vectors, which BLAS adds up in dozens of sums
+    return math.prod(filters[2:]) == 1  # a product by a vector, which BLAS adds up in dozens of sums
 
 
 def _leaves_filters_unwritten(
@@ -364,7 +364,7 @@ def _leaves_filters_unwritten(
 def _positions_of_one(result: tuple[int, ...]) -> int:
     """How many positions of a depthwise layer's result to add up in float32."""
     row = min(256, result[-1])
-    return max(4 * row, min(12 * row, _MOST_POSITIONS_OF_ONE))
+    return max(4 * row, min(8 * row, _MOST_POSITIONS_OF_ONE))
 
 
 def _blocks(
