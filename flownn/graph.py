@@ -35,6 +35,23 @@ class TensorBase:
     _views: list[weakref.ref[TensorBase]] | None = None
 
 
+class Summand:
+    """A gradient that a vjp gives as a function: computed only where it is needed, and there added to what has arrived.
+
+    Args:
+        compute: Takes an array of the gradient's shape and dtype, or None. It may add the gradient to the array in
+            place and return that very array; else it returns the gradient alone.
+    """
+
+    __slots__ = ("compute",)
+
+    def __init__(self, compute: Callable[[Any], Any]) -> None:
+        self.compute = compute
+
+    def __call__(self) -> Any:
+        return self.compute(None)
+
+
 class Node:
     """One recorded op: how the gradient of its result becomes those of its inputs.
 
@@ -64,6 +81,25 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
+
+
+class PlacedGradient:
+    """A gradient that can be computed straight into the memory where it shall end up, which saves a copy.
+
+    Args:
+        compute: Called as ``compute(out, factor)``: writes ``factor`` times the gradient into ``out``, an array of the
+            input's shape and dtype with nothing in it, and returns ``out``. Called with nothing, it returns the
+            gradient in memory of its own.
+    """
+
+    __slots__ = ("compute",)
+
+    def __init__(self, compute: Callable[..., Any]) -> None:
+        self.compute = compute
+
+    def __call__(self) -> Any:
+        """The gradient, in memory of its own."""
+        return self.compute()
 
 
 class TupleNode(Node):

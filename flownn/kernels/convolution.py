@@ -66,14 +66,19 @@ def correlate_adjoint(
     padding: Padding,
     dilation: Sequence[int],
     groups: int,
+    onto: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Every number of y (N, O, *out) times its filter, added to its window of an image (N, C, *spatial), plus bias."""
+    """Every number of y (N, O, *out) times its filter, added to its window of an image (N, C, *spatial), plus bias.
+
+    With ``onto``, an array like the image, the image is added to it in place, and it is the result.
+    """
     image = _last(xp, y).astype(weight.dtype, copy=False)
     shape = (y.shape[0], *spatial, weight.shape[1] * groups)
     result = _adjoint(xp, image, _filters(xp, weight, groups), shape, stride, padding, dilation)
     if bias is not None:
         result += bias
-    return _second(xp, result)
+    result = _second(xp, result)
+    return result if onto is None else xp.add(onto, result, out=onto)
 
 
 @kernel("correlate_filters", provided=_PROVIDED, smallest=_SMALLEST)
@@ -86,12 +91,19 @@ def correlate_filters(
     padding: Padding,
     dilation: Sequence[int],
     groups: int,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Gradient of filters of ``shape`` (O, C / groups, *kernel_size), dense, for that of the result, y (N, O, *out)."""
+    """Gradient of filters of ``shape`` (O, C / groups, *kernel_size), dense, for that of the result, y (N, O, *out).
+
+    It is written into ``out`` if that is given.
+    """
     filters_shape = (groups, shape[0] // groups, *shape[2:], shape[1])
     filters = _correlate_filters(xp, _last(xp, y), _last(xp, x), filters_shape, stride, padding, dilation)
-    result: NDArray[Any] = xp.ascontiguousarray(xp.moveaxis(filters.reshape(shape[0], *filters_shape[2:]), -1, 1))
-    return result
+    turned: NDArray[Any] = xp.moveaxis(filters.reshape(shape[0], *filters_shape[2:]), -1, 1)
+    if out is None:
+        return xp.ascontiguousarray(turned)  # type: ignore[no-any-return]
+    out[...] = turned
+    return out
 
 
 def _last(xp: Any, x: NDArray[Any]) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """Normalisation of channels by oneDNN: float32, channels-last, in blocks of rows (`image_rows`).
 
 The library's ReLU makes 0 of NaN. So it serves only where x is known to be finite, because the moments computed from it
-are; elsewhere comparisons do the same, which keep NaN.
+are; elsewhere its ELU serves, which with alpha 0 is a ReLU that keeps NaN.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from flownn.kernels import kernel
 from flownn.kernels.batch_norm import Gradients
 from flownn.kernels.onednn.image_rows import (
     ADD,
+    ELU,
     LESS_EQUAL,
     LINEAR,
-    MAX,
     MUL,
-    NOT_EQUAL,
     SUB,
     SUM,
     Blocks,
@@ -31,13 +30,14 @@ from flownn.kernels.onednn.image_rows import (
     moments,
     rows_of,
 )
+from flownn.kernels.onednn.library import OneDNNError
 from flownn.kernels.onednn.memory import empty_channels_last
 from flownn.kernels.onednn.primitives import WORKSPACE, as_channels_last, cached
 
-_FORWARD_BLOCKS = 4  # blocks of the backward that the forward takes at once
-_RECTIFY = (NOT_EQUAL, "image", ((MAX, "image"),))  # 0, or 1 for NaN; the larger one of that and x, which NaN is
+_RECTIFY = ((ELU, 0.0, 0.0), (LINEAR, 1.0, 0.0))  # what is negative times 0, which is -0, plus 0, which is 0
 _MASK = (LESS_EQUAL, "number", ((LINEAR, -1.0, 1.0), (MUL, "image")))  # times 1 where not x <= 0
 _TANGENT = ((MUL, "vector"), (ADD, "vector"))
+_BYTES_PER_BYTE_OF_BITS = 32  # eight float32
 _SLOPE = (SUB, "vector", (*_TANGENT, (ADD, "image"), (MUL, "vector")))
 _SLOPE_IN_PLACE = (SUB, "vector", (*_TANGENT, (SUM,), (MUL, "vector")))
 
@@ -58,12 +58,17 @@ class _Plan(Blocks):
     def __init__(self, rows: Rows, kept: str, addend: bool) -> None:
         super().__init__(rows)
         bits = kept == "bits"
-        self.affine = self.each(affine, bits)
-        # Nothing is summed in the forward, so its blocks may be larger; but bits belong to a block of the backward.
-        self.forward = self if bits else Blocks(rows._replace(block=_FORWARD_BLOCKS * rows.block))
-        self.affine_forward = self.forward.each(affine, bits)
-        self.add = self.forward.each(chain, ADD, "image") if addend else []
-        self.rectify = self.forward.each(chain, *_RECTIFY) if kept == "result" else []
+        # Nothing is summed in the forward, so it takes the image as a whole.
+        if bits:
+            self.forward = affine(rows.rows, rows.width, True)
+            self.bytes_of_bits = self.forward.nbytes(WORKSPACE)
+            if 8 * self.bytes_of_bits != rows.rows * rows.width:
+                raise OneDNNError("onednn: not a bit per number, so that blocks do not know which bits are theirs")
+        else:
+            after = (*_TANGENT, *([(ADD, "image")] if addend else []), *(_RECTIFY if kept == "result" else []))
+            self.forward = chain(rows.rows, rows.width, SUB, "vector", after)
+        again = kept == "result" and not addend
+        self.affine = self.each(chain, SUB, "vector", _TANGENT) if again else []
         self.mask = self.each(chain, *_MASK) if kept == "result" else []
         self.sums = self.each(backward_of, bits)
         self.scale = chain(rows.rows, rows.width, MUL, "vector")
@@ -123,7 +128,7 @@ def _normalize_channels(
     if plan is None:
         return NotImplemented
     shift = np.zeros_like(mean) if shift is None else shift
-    bits = [np.empty(run.nbytes(WORKSPACE), np.uint8) for run in plan.affine] if kept == "bits" else None
+    bits = np.empty(plan.bytes_of_bits, np.uint8) if kept == "bits" else None
     y = empty_channels_last(x.shape)
     _forward(plan, x, y, (mean, scale, shift), addend, bits)
     result = y if kept == "result" and addend is not None else None
@@ -153,21 +158,15 @@ def _forward(
     y: NDArray[Any],
     vectors: Vectors,
     addend: NDArray[Any] | None,
-    bits: list[NDArray[Any]] | None,
+    bits: NDArray[Any] | None,
 ) -> None:
-    spread = [plan.spread(each) for each in vectors]
-    spread.append(np.ones_like(spread[0]))
-    mean, scale, shift, ones = (each.ctypes.data for each in spread)  # once: it takes as long as a small block
-    other = None if addend is None else as_channels_last(addend)
-    source, target = x.ctypes.data, y.ctypes.data
-    more = 0 if other is None else other.ctypes.data
-    for i, start in enumerate(plan.forward.starts):
-        into = target + start
-        plan.affine_forward[i](source + start, into, mean, scale, shift, ones, *(() if bits is None else (bits[i],)))
-        if plan.add:
-            plan.add[i](into, more + start, into)
-        if plan.rectify:
-            plan.rectify[i](into, into, into, into)
+    mean, scale, shift = map(plan.spread, vectors)
+    if bits is not None:
+        plan.forward(x, y, mean, scale, shift, np.ones_like(mean), bits)
+    elif addend is not None:
+        plan.forward(x, mean, y, scale, shift, as_channels_last(addend))
+    else:
+        plan.forward(x, mean, y, scale, shift)
 
 
 def _sums(
@@ -176,7 +175,7 @@ def _sums(
     g: NDArray[Any],
     behind: NDArray[Any],
     vectors: Vectors,
-    bits: list[NDArray[Any]] | None,
+    bits: NDArray[Any] | None,
     result: NDArray[Any] | None,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Sums per channel of the gradient behind the ReLU, alone and times x - mean; that gradient goes to ``behind``."""
@@ -187,13 +186,14 @@ def _sums(
     into_dots, into_sums = dots.ctypes.data, sums.ctypes.data
     source, gradient, after, scratch = x.ctypes.data, g.ctypes.data, behind.ctypes.data, plan.scratch()
     positive = 0 if result is None else result.ctypes.data
+    first_bits = 0 if bits is None else bits.ctypes.data
     for i, start in enumerate(plan.starts):
         of_x = source + start
         if plan.mask:
             if result is None:
-                plan.affine[i](of_x, scratch, mean, scale, shift, ones)
+                plan.affine[i](of_x, mean, scratch, scale, shift)
             plan.mask[i](scratch if result is None else positive + start, zero, after + start, gradient + start)
-        kept = () if bits is None else (bits[i],)
+        kept = () if bits is None else (first_bits + start // _BYTES_PER_BYTE_OF_BITS,)
         into = scratch if bits is None else after + start
         from_here = gradient if bits is not None else after
         row = i * dots.strides[0]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from flownn.kernels import kernel
 from flownn.kernels.convolution import Padding, padded_shape
-from flownn.kernels.onednn.library import OneDNNError
+from flownn.kernels.depthwise import is_depthwise
+from flownn.kernels.onednn.library import Library, OneDNNError
 from flownn.kernels.onednn.memory import (
     Descriptor,
     Layout,
@@ -46,10 +47,18 @@ _DIRECT, _DECONVOLUTION_DIRECT = 1, 10  # dnnl_alg_kind_t
 # A number of the result is a running float32 sum, whose error grows with the root of the number of products. Beyond
 # this many, channels are cut into groups, for a grouped convolution of the same image, and the groups' sums added up.
 _MOST_TERMS = 1152
+# Where the definition multiplies a matrix by a vector, with one filter, BLAS keeps dozens of sums: so many are enough.
+_MOST_TERMS_OF_ONE = 144
+# Where the definition adds up windows of products, each position is a sum of its own: so many may be one here.
+_MOST_WINDOWS = 4
 # The gradient of filters is such a sum over samples and positions (for few channels; for many, one of rows of
-# positions): beyond this many, samples are taken in blocks, and the blocks' sums added up. With few channels it is an
-# eighth of this, and blocks may be rows of one sample.
+# positions): beyond this many, samples are taken in blocks, and the blocks' sums added up. With few channels per
+# group it is a 32nd of this, and blocks may be rows of one sample.
 _MOST_POSITIONS = 1 << 15
+# The definition of depthwise layers adds up rows of at most 256 positions, and those in float64. So do blocks of four
+# such rows; of short ones, eight up to so many positions; very short ones are left to it.
+_MOST_POSITIONS_OF_ONE, _SHORTEST_ROW = 128, 4
+_MOST_BLOCKS = 8  # whose sums are added up in float32
 
 
 class _Geometry(NamedTuple):
@@ -160,12 +169,16 @@ def _make_adjoint(geometry: _Geometry) -> _Convolution:
     return _Convolution(primitive, geometry.filters, WEIGHTS)
 
 
-def _make_deconvolution(geometry: _Geometry) -> _Convolution:
-    """The adjoint with a bias: to the library a convolution of its own, from the result's channels to the image's.
+def _make_deconvolution(geometry: _Geometry, bias: bool, onto: bool) -> _Convolution:
+    """The adjoint with a bias, or added to what there is: to the library a convolution of its own, the other way round.
 
     Raises:
-        OneDNNError: the library would add the bias afterwards, which takes longer than NumPy.
+        OneDNNError: the library would add them afterwards, which takes longer than NumPy.
     """
+
+    def add(library: Library, operations: int) -> None:
+        library.check("append a sum", library.dnnl_post_ops_append_sum(operations, 1.0, 0, 0))
+
     (groups, filters, channels, *kernel_size), (first, of_filter, of_channel, *steps) = geometry.filters
     turned = ((groups, channels, filters, *kernel_size), (first, of_channel, of_filter, *steps))
     primitive = Primitive(
@@ -175,14 +188,15 @@ def _make_deconvolution(geometry: _Geometry) -> _Convolution:
             _DECONVOLUTION_DIRECT,
             geometry.memory("result"),
             any_layout(turned[0]).handle,
-            descriptor(plain((groups * channels,))).handle,
+            descriptor(plain((groups * channels,))).handle if bias else None,
             geometry.memory("image"),
             *geometry.windows(),
         ),
-        (SRC, DST, WEIGHTS, BIAS),
+        (SRC, DST, WEIGHTS, BIAS) if bias else (SRC, DST, WEIGHTS),
+        post_ops=add if onto else None,
     )
     if primitive.implementation.startswith("conv:any"):
-        raise OneDNNError("onednn: no deconvolution that adds the bias on the way")
+        raise OneDNNError("onednn: no deconvolution that adds on the way")
     return _Convolution(primitive, turned, WEIGHTS)
 
 
@@ -220,6 +234,8 @@ def _correlate(
         return NotImplemented
     attributes = _tuples(stride, padding, dilation)
     parts = _parts(filters[0], 2, math.prod(weight.shape[2:]))
+    if not parts:
+        return NotImplemented
     if parts > 1:
         filters = _cut(filters, 2, parts)
     geometry = _geometry(x.shape, None, filters, *attributes)
@@ -251,33 +267,40 @@ def _correlate_adjoint(
     padding: Padding,
     dilation: Sequence[int],
     groups: int,
+    onto: NDArray[Any] | None = None,
 ) -> Any:
     filters = _filters_layout(weight, groups)
     if filters is None or not _supported(padding, y, weight, bias):
         return NotImplemented
     image = (y.shape[0], weight.shape[1] * groups, *spatial)
     geometry = _geometry(image, y.shape, filters, *_tuples(stride, padding, dilation))
-    result = empty_channels_last(image)
+    add = onto is not None and onto.dtype == np.float32 and layout_of(onto) == channels_last(image)
     reach = math.prod(-(-k // s) for k, s in zip(weight.shape[2:], stride, strict=True))  # windows over one element
-    parts = _parts(filters[0], 1, reach)
-    if bias is not None and parts == 1:
-        found = cached(("deconvolution", geometry), partial(_make_deconvolution, geometry))
+    parts = _parts(filters[0], 1, reach, -(-reach // _MOST_WINDOWS) if _scatters(filters[0], stride) else 1)
+    if not parts or (parts > 1 and _is_alone(filters[0], 2)):  # for one channel the definition is faster, too
+        return NotImplemented
+    if parts == 1 and (add or bias is not None):
+        of_which = (geometry, bias is not None, add)
+        found = cached(("deconvolution", of_which), partial(_make_deconvolution, *of_which))
         if found is not None:
-            found.run(as_channels_last(y), result, found.filters(weight), np.ascontiguousarray(bias))
-            return result
+            result = onto if add and onto is not None else empty_channels_last(image)
+            last = () if bias is None else (np.ascontiguousarray(bias),)
+            found.run(as_channels_last(y), result, found.filters(weight), *last)
+            return result if add or onto is None else np.add(onto, result, out=onto)
     if parts > 1:
         cut = (image[0], parts * image[1], *spatial)
         geometry = _geometry(cut, y.shape, _cut(filters, 1, parts), *_tuples(stride, padding, dilation))
     found = cached(("adjoint", geometry), partial(_make_adjoint, geometry))
     if found is None:
         return NotImplemented
+    result = empty_channels_last(image)
     sums = result if parts == 1 else workspace_array("parts", (image[0] * math.prod(spatial), parts, image[1]))
     found.run(as_channels_last(y), sums, found.filters(weight))
     if parts > 1:
         _add_up(sums, result)
     if bias is not None:
         result += bias.reshape(-1, *[1] * len(spatial))
-    return result
+    return result if onto is None else np.add(onto, result, out=onto)
 
 
 @kernel("correlate_filters", device="cpu", provider="onednn")
@@ -290,18 +313,27 @@ def _correlate_filters(
     padding: Padding,
     dilation: Sequence[int],
     groups: int,
+    out: NDArray[Any] | None = None,
 ) -> Any:
-    if not _supported(padding, y, x, None) or _leaves_filters_unwritten(x.shape, shape, stride, padding, dilation):
+    if not _supported(padding, y, x, out):
         return NotImplemented
-    result = np.empty(tuple(shape), np.float32)
+    result = np.empty(tuple(shape), np.float32) if out is None else out
     filters = _filters_layout(result, groups)
     if not result.size or filters is None:
         return NotImplemented
+    if _is_summed_better(filters[0], y.shape):
+        return NotImplemented
     images, gradients = as_channels_last(x), as_channels_last(y)
     attributes = _tuples(stride, padding, dilation)
-    first = True
-    for image, gradient, zeros in _blocks(images, gradients, groups, filters[0][3], *attributes):
-        target = result if first else np.empty_like(result)
+    blocks = list(_blocks(images, gradients, filters[0], *attributes))
+    if any(_leaves_filters_unwritten(image.shape, shape, stride, zeros, dilation) for image, _, zeros in blocks):
+        return NotImplemented
+    # The sums of many blocks are added up in float64.
+    total = None if 0 < len(blocks) <= _MOST_BLOCKS else np.zeros(result.shape)
+    target = result
+    for i, (image, gradient, zeros) in enumerate(blocks):
+        if i == 1 and total is None:
+            target = np.empty_like(result)
         geometry = _geometry(image.shape, gradient.shape, filters, attributes[0], zeros, attributes[2])
         found = cached(("filters", geometry), partial(_make_filters, geometry))
         if found is None:
@@ -312,10 +344,20 @@ def _correlate_filters(
             address = workspace("filters", found.filter_bytes)
             found.run(image, gradient, address)
             found.reorder(address, target)
-        if not first:
+        if total is not None:
+            total += target
+        elif i:
             result += target
-        first = False
+    if total is not None:
+        result[...] = total
     return result
+
+
+def _is_summed_better(filters: tuple[int, ...], result: tuple[int, ...]) -> bool:
+    """Whether the definition adds up filters' gradients in more sums than can be made here."""
+    if _is_depthwise(filters):  # the smallest block is a row, in 3 dims a plane
+        return result[-1] < _SHORTEST_ROW or math.prod(result[3:]) > 2 * _positions_of_one(result)
+    return math.prod(filters[2:]) == 1  # a product by a vector, which BLAS adds up in dozens of sums
 
 
 def _leaves_filters_unwritten(
@@ -325,26 +367,34 @@ def _leaves_filters_unwritten(
 
     Version 3.2 does for AVX-512 where, in 3 dims, strided filters reach past both ends of the depth at once.
     """
-    if len(image) != 5 or stride[0] == 1 or not any(padding[0]):
+    if len(image) != 5 or stride[0] == 1 or not all(padding[0]):
         return False
     return image[2] < dilation[0] * (filters[2] - 1) + 1 + stride[0]
+
+
+def _positions_of_one(result: tuple[int, ...]) -> int:
+    """How many positions of a depthwise layer's result to add up in float32."""
+    row = min(256, result[-1])
+    return max(4 * row, min(8 * row, _MOST_POSITIONS_OF_ONE))
 
 
 def _blocks(
     images: NDArray[Any],
     gradients: NDArray[Any],
-    groups: int,
-    kernel: int,
+    filters: tuple[int, ...],
     stride: tuple[int, ...],
     padding: tuple[tuple[int, int], ...],
     dilation: tuple[int, ...],
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], tuple[tuple[int, int], ...]]]:
     """Pairs of image and gradient, each dense, whose gradients of filters add up to the whole; with their padding."""
     samples, per_row, rows = len(images), math.prod(gradients.shape[3:]), gradients.shape[2]
-    few_channels = groups == 1 and images.shape[1] < 16
-    most = max(1, _MOST_POSITIONS // 8) if few_channels else _MOST_POSITIONS
+    few, depthwise = filters[2] < 16, _is_depthwise(filters)
+    most = max(1, _MOST_POSITIONS // 32) if few else _MOST_POSITIONS
     step = max(1, -(-samples // -(-samples * rows * per_row // most)))
-    together = rows if step > 1 or not few_channels else -(-rows // -(-rows * per_row // most))
+    if depthwise:
+        most = _positions_of_one(gradients.shape)
+        step = max(1, most // (rows * per_row))
+    together = rows if step > 1 or not (few or depthwise) else -(-rows // -(-rows * per_row // most))
     size, before = images.shape[2], padding[0][0]
     for start in range(0, samples, step):
         for top in range(0, rows, together):
@@ -353,21 +403,47 @@ def _blocks(
                 yield images[part], gradients[part], padding
                 continue
             first = top * stride[0] - before
-            last = (end - 1) * stride[0] - before + dilation[0] * (kernel - 1) + 1
+            last = (end - 1) * stride[0] - before + dilation[0] * (filters[3] - 1) + 1
             if last > 0 and first < size:  # else these rows see zeros alone
                 zeros = (max(0, -first), max(0, last - size))
                 window = slice(max(0, first), min(size, last))
                 yield images[part, :, window], gradients[part, :, top:end], (zeros, *padding[1:])
 
 
-def _parts(filters: tuple[int, ...], axis: int, positions: int) -> int:
-    """Into how many parts to cut the channels that are summed over (axis 1 or 2 of the filters) beside positions."""
+def _parts(filters: tuple[int, ...], axis: int, positions: int, fewest: int = 1) -> int:
+    """Into how many parts to cut the channels that are summed over (axis 1 or 2 of the filters) beside positions.
+
+    Unless one part is short enough for anything there are at least ``fewest``. 0 where channels cannot be cut so.
+    """
     groups, channels = filters[0], filters[axis]
-    most = _MOST_TERMS if positions > 1 else 2 * _MOST_TERMS  # 1x1: the library itself adds up blocks
-    fewest = -(-channels * positions // most)
-    if groups > 1 or fewest == 1:
+    terms = channels * positions
+    if terms <= _MOST_TERMS_OF_ONE:
         return 1
-    return next((parts for parts in range(fewest, 2 * fewest + 1) if channels % (16 * parts) == 0), 1)
+    most = _MOST_TERMS if positions > 1 else 2 * _MOST_TERMS  # 1x1: the library itself adds up blocks
+    fewest = max(fewest, -(-terms // (_MOST_TERMS_OF_ONE if _is_alone(filters, 3 - axis) else most)))
+    if fewest == 1:
+        return 1
+    if groups > 1:
+        return 0
+    return next((parts for parts in range(fewest, 2 * fewest + 1) if channels % (16 * parts) == 0), 0)
+
+
+def _is_alone(filters: tuple[int, ...], axis: int) -> bool:
+    """Whether a group has one channel on this axis of the filters, so that the definition multiplies by a vector."""
+    return filters[axis] == 1 and not _is_depthwise(filters)
+
+
+def _scatters(filters: tuple[int, ...], stride: Sequence[int]) -> bool:
+    """Whether the definition of the adjoint adds up windows of products."""
+    _, per_group, channels, *kernel_size = filters
+    if _is_depthwise(filters) or math.prod(kernel_size) == 1:
+        return False
+    return max(stride) > 1 or per_group > 2 * channels
+
+
+def _is_depthwise(filters: tuple[int, ...]) -> bool:
+    groups, per_group, channels, *_ = filters
+    return is_depthwise((groups, per_group, channels))
 
 
 def _cut(filters: Layout, axis: int, parts: int) -> Layout:

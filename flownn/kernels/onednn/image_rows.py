@@ -39,11 +39,10 @@ from flownn.kernels.onednn.primitives import (
 
 __all__ = [
     "ADD",
+    "ELU",
     "LESS_EQUAL",
     "LINEAR",
-    "MAX",
     "MUL",
-    "NOT_EQUAL",
     "SUB",
     "SUM",
     "Blocks",
@@ -56,13 +55,14 @@ __all__ = [
 ]
 
 _GIVEN_MOMENTS, _SCALE, _SHIFT, _RELU = 1, 2, 4, 8  # dnnl_normalization_flags_t
-ADD, MUL, MAX, SUB, LESS_EQUAL, NOT_EQUAL = 0x1FFF0, 0x1FFF1, 0x1FFF2, 0x1FFF5, 0x1FFF8, 0x1FFFB  # dnnl_binary_*
-LINEAR = 0x26  # dnnl_eltwise_linear
+ADD, MUL, SUB, LESS_EQUAL = 0x1FFF0, 0x1FFF1, 0x1FFF5, 0x1FFF8  # dnnl_binary_*
+ELU, LINEAR = 0x22, 0x26  # dnnl_eltwise_elu, dnnl_eltwise_linear
 SUM = -1  # not one of the library's numbers
+_OF_ONE = (ELU, LINEAR)  # functions of a number and two parameters
 
 _VECTOR = 16  # numbers in the widest register; the fast implementations take multiples of it
-_WIDTH = 1024  # of a row
-_BLOCK_BYTES = 2 << 20  # with the result it fits the second-level caches of a few cores
+_WIDTH = 4096  # of a row
+_BLOCK_BYTES = 4 << 20  # with the result it fits the caches of most processors; a call has its price
 _NARROW = 256  # the least width: with less, columns are long
 _RUN = 256  # rows of a block at most: that many numbers are added in float32
 
@@ -147,8 +147,8 @@ def chain(rows: int, width: int, operation: int, other: str, after: tuple[tuple[
         width: Of the image.
         operation: A binary operation of the library.
         other: What its second operand is: ``"image"``, ``"vector"`` or ``"number"``.
-        after: (operation, kind of operand), (LINEAR, alpha, beta) for ``alpha * result + beta``, or (SUM,), which
-            adds what the target held before.
+        after: (operation, kind of operand), (LINEAR, alpha, beta) for ``alpha * result + beta``, (ELU, alpha, 0), or
+            (SUM,), which adds what the target held before.
     """
     kinds = {
         "image": _image(rows, width),
@@ -160,13 +160,13 @@ def chain(rows: int, width: int, operation: int, other: str, after: tuple[tuple[
         for which, *operands in after:
             if which == SUM:
                 status = library.dnnl_post_ops_append_sum(operations, 1.0, 0, 0)
-            elif which == LINEAR:
+            elif which in _OF_ONE:
                 status = library.dnnl_post_ops_append_eltwise(operations, which, *operands)
             else:
                 status = library.dnnl_post_ops_append_binary(operations, which, kinds[operands[0]])
             library.check("append a post-op", status)
 
-    with_operand = [number for number, (which, *_) in enumerate(after, start=1) if which not in (SUM, LINEAR)]
+    with_operand = [number for number, (which, *_) in enumerate(after, start=1) if which not in (SUM, *_OF_ONE)]
     return Primitive(
         "dnnl_binary_primitive_desc_create",
         (operation, kinds["image"], kinds[other], kinds["image"]),
