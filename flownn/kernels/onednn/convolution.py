@@ -235,6 +235,8 @@ def _correlate(
     if parts > 1:
         filters = _cut(filters, 2, parts)
     geometry = _geometry(x.shape, None, filters, *attributes)
+    if x.shape[0] * math.prod(geometry.result[2:]) == 1:
+        return NotImplemented  # one position: a product by a vector
     found = cached(("correlate", geometry, bias is not None), partial(_make_correlate, geometry, bias is not None))
     if found is None:
         return NotImplemented
