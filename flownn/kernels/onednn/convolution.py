@@ -46,6 +46,7 @@ from flownn.kernels.windows import output_size
 _DIRECT, _DECONVOLUTION_DIRECT = 1, 10  # dnnl_alg_kind_t
 # A number of the result is a running float32 sum, whose error grows with the root of the number of products. Beyond
 # this many, channels are cut into groups, for a grouped convolution of the same image, and the groups' sums added up.
+# Of a number of channels that does not divide by 16 it is half as many.
 _MOST_TERMS = 1152
 # Where the definition multiplies a matrix by a vector, with one filter, BLAS keeps dozens of sums: so many are enough.
 _MOST_TERMS_OF_ONE = 144
@@ -239,6 +240,8 @@ def _correlate(
     if parts > 1:
         filters = _cut(filters, 2, parts)
     geometry = _geometry(x.shape, None, filters, *attributes)
+    if x.shape[0] * math.prod(geometry.result[2:]) == 1:
+        return NotImplemented  # one position: a product by a vector
     found = cached(("correlate", geometry, bias is not None), partial(_make_correlate, geometry, bias is not None))
     if found is None:
         return NotImplemented
@@ -326,7 +329,8 @@ def _correlate_filters(
     images, gradients = as_channels_last(x), as_channels_last(y)
     attributes = _tuples(stride, padding, dilation)
     blocks = list(_blocks(images, gradients, filters[0], *attributes))
-    if any(_leaves_filters_unwritten(image.shape, shape, stride, zeros, dilation) for image, _, zeros in blocks):
+    doubtful = any(_may_lose_filters(image.shape, shape, stride, zeros, dilation) for image, _, zeros in blocks)
+    if doubtful and stride[0] > 1:
         return NotImplemented
     # The sums of many blocks are added up in float64.
     total = None if 0 < len(blocks) <= _MOST_BLOCKS else np.zeros(result.shape)
@@ -336,7 +340,7 @@ def _correlate_filters(
             target = np.empty_like(result)
         geometry = _geometry(image.shape, gradient.shape, filters, attributes[0], zeros, attributes[2])
         found = cached(("filters", geometry), partial(_make_filters, geometry))
-        if found is None:
+        if found is None or (doubtful and found.run.implementation.startswith("jit:avx512")):
             return NotImplemented
         if found.reorder is None:
             found.run(image, gradient, target)
@@ -360,16 +364,17 @@ def _is_summed_better(filters: tuple[int, ...], result: tuple[int, ...]) -> bool
     return math.prod(filters[2:]) == 1  # a product by a vector, which BLAS adds up in dozens of sums
 
 
-def _leaves_filters_unwritten(
+def _may_lose_filters(
     image: Sequence[int], filters: Sequence[int], stride: Sequence[int], padding: Padding, dilation: Sequence[int]
 ) -> bool:
-    """Whether the library may give uninitialised numbers.
+    """Whether the library may give uninitialised or wrong numbers.
 
-    Version 3.2 does for AVX-512 where, in 3 dims, strided filters reach past both ends of the depth at once.
+    Version 3.2 does for AVX-512 where, in 3 dims, filters reach past both ends of the depth at once; strided ones
+    whatever the implementation is called.
     """
-    if len(image) != 5 or stride[0] == 1 or not all(padding[0]):
+    if len(image) != 5 or not all(padding[0]):
         return False
-    return image[2] < dilation[0] * (filters[2] - 1) + 1 + stride[0]
+    return image[2] < dilation[0] * (filters[2] - 1) + 1 + (stride[0] if stride[0] > 1 else 0)
 
 
 def _positions_of_one(result: tuple[int, ...]) -> int:
@@ -388,7 +393,7 @@ def _blocks(
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], tuple[tuple[int, int], ...]]]:
     """Pairs of image and gradient, each dense, whose gradients of filters add up to the whole; with their padding."""
     samples, per_row, rows = len(images), math.prod(gradients.shape[3:]), gradients.shape[2]
-    few, depthwise = filters[2] < 16, _is_depthwise(filters)
+    few, depthwise = filters[2] <= 16, _is_depthwise(filters)
     most = max(1, _MOST_POSITIONS // 32) if few else _MOST_POSITIONS
     step = max(1, -(-samples // -(-samples * rows * per_row // most)))
     if depthwise:
@@ -420,6 +425,8 @@ def _parts(filters: tuple[int, ...], axis: int, positions: int, fewest: int = 1)
     if terms <= _MOST_TERMS_OF_ONE:
         return 1
     most = _MOST_TERMS if positions > 1 else 2 * _MOST_TERMS  # 1x1: the library itself adds up blocks
+    if channels % 16:
+        most //= 2
     fewest = max(fewest, -(-terms // (_MOST_TERMS_OF_ONE if _is_alone(filters, 3 - axis) else most)))
     if fewest == 1:
         return 1
