@@ -237,7 +237,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("first", metavar="FILE_OR_NAME", help="a pipeline")
     compare.add_argument("second", metavar="FILE_OR_NAME", help="another")
-    compare.add_argument("--images", type=Path, required=True, metavar="DIR", help="directory of JPEG or PNG files")
+    compare.add_argument("--images", type=Path, required=True, metavar="DIR", help="directory of pictures")
     compare.add_argument("--count", type=int_from(1), default=16, help="pictures to take, by path (%(default)s)")
     compare.add_argument(
         "--tolerance", type=tolerance, default=0.0, help="largest difference that counts as none (%(default)s)"

@@ -27,7 +27,7 @@ from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
 from flowdata.sources.function import as_source
 from flowdata.sources.order import Indices, Order, Sequential
-from flowdata.stages import Cut, FunctionStage, Stage, StageFunction, as_stage, describe, stage_names
+from flowdata.stages import Cut, Stage, StageFunction, as_stage, describe, shown_names, stage_names
 
 if TYPE_CHECKING:
     from flowdata.executors.stats import StepTimes
@@ -160,7 +160,7 @@ class Pipeline:
     def _step_specs(self) -> tuple[Specs, ...]:
         """What a sample holds after each of :attr:`step_names`."""
         found = [self.source.output_spec()]
-        for name, each in self._named_stages:
+        for name, (_, each) in zip(self.step_names[1:], self._named_stages, strict=True):
             found.append(_output_spec(name, each, found[-1], ", which no earlier stage produces"))
         return tuple(found)
 
@@ -221,10 +221,10 @@ class Pipeline:
                 raise _stage_error(name, where, error) from error
         return replace(batch, specs=after)
 
-    @property
+    @cached_property
     def step_names(self) -> tuple[str, ...]:
-        """What happens to a sample, in order: ``read``, then the stages by their distinct names."""
-        return ("read", *(name for name, _ in self._named_stages))
+        """What happens to a sample, in order: ``read``, then the stages by distinct names for people."""
+        return ("read", *shown_names(tuple(each for _, each in self._named_stages)))
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -281,8 +281,8 @@ class Pipeline:
                     draws = getattr(each, "draws", True)  # a random stream costs more than some stages
                     sample = each(sample, stream(self.seed, key.epoch, key.index, name) if draws else NO_STREAM)
                 except Exception as error:
-                    label = f"{name} ({each!r})" if isinstance(each, FunctionStage) else name
-                    raise _stage_error(name, f"stage {label}, record {key.index} ({sample.origin})", error) from error
+                    shown = self.step_names[number]
+                    raise _stage_error(shown, f"stage {shown}, record {key.index} ({sample.origin})", error) from error
                 if steps is not None:
                     after = clock()
                     steps.ns[number] += after - before

@@ -43,9 +43,11 @@ class DistributedDataParallel:
     rank calls forward and backward equally often.
 
     After ``backward``, each ``.grad`` is the mean over ranks: the sum divided by the number of ranks, equal to the
-    last bit on all of them. Gradients are views of flat buckets, which are reduced in a fixed order by a thread while
-    backward computes the rest. Each ``backward`` is a round of its own, so several forwards may precede it. A reduced
-    gradient that is still there (no ``zero_grad``) is added to: mean(previous + local) = previous + mean(local).
+    last bit on all of them. (For 2, 4, 8, ... ranks each rank divides, which gives the same bits.) Gradients are views
+    of flat buckets, which are reduced in a fixed order by a thread: while backward computes the rest, or after it where
+    a few trial steps took less time so. Each ``backward`` is a round of its own, so several forwards may precede it.
+    A reduced gradient that is still there (no ``zero_grad``) is added to: mean(previous + local) = previous +
+    mean(local).
 
     If backward raises on one rank, that rank's gradients are useless until the next ``zero_grad``, and the others wait
     for its buckets until their communicator's time is up, or until the launcher ends the job; if it goes on

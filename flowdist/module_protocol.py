@@ -19,7 +19,11 @@ class BackwardPass(Protocol):
 
 
 class GradientSink(Protocol):
-    """Where the engine puts a parameter's gradient, and whom it tells."""
+    """Where the engine puts a parameter's gradient, and whom it tells.
+
+    In the end what is there is multiplied by ``factor``. Where a first gradient is written, that costs nothing, so the
+    engine may do it; otherwise the sink does.
+    """
 
     @property
     def buffer(self) -> NDArray[Any]:
@@ -28,8 +32,15 @@ class GradientSink(Protocol):
         The engine reads this immediately before it writes, and afterwards ``parameter.grad`` is over exactly it.
         """
 
-    def ready(self, backward: Any, /) -> None:
-        """The gradient of this `BackwardPass` is complete; called once per parameter and backward."""
+    @property
+    def factor(self) -> float:
+        """What the gradient of this backward is to be multiplied by."""
+
+    def ready(self, backward: Any, multiplied: bool = False, /) -> None:
+        """The gradient of this `BackwardPass` is complete; called once per parameter and backward.
+
+        ``multiplied`` says that it has the factor already.
+        """
 
 
 class HasArray(Protocol):

@@ -3,20 +3,23 @@
 Every backward call is one round. A bucket is launched when its last gradient is ready and all buckets before it have
 been launched, so the order of the collectives is the same on all ranks whatever the order in which gradients arrive.
 A communication thread carries the launches out; the end of backward launches what is left, waits, and returns with
-averaged gradients in place.
+averaged gradients in place. Where that takes less time, all launches wait for the end (`flowdist.schedule`).
 
 Behind the gradients, each bucket carries a few numbers that the same allreduce sums:
 
 * one flag per parameter that says whether this rank can decide its fate (see `Reducer`), so that all ranks learn the
   same without a further collective, and
+* how long the round before took, so that all ranks plan the next ones alike, and
 * the number of the round and its square. Their sums fit together only if all ranks are in the same round, so a rank
   that lost its place (it caught an exception in the middle of a backward) cannot mix rounds unnoticed.
 """
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -28,6 +31,7 @@ from flowdist.collective import rank_ranges, store_rounded, sums_in_float32
 from flowdist.comm import Communicator
 from flowdist.errors import DistError, UnusedParameterError
 from flowdist.module_protocol import BackwardPass, ParameterLike
+from flowdist.schedule import Schedule
 
 # Rounds are counted modulo this: a square is exact in bfloat16, the sum of 70 000 of them in float32.
 _ROUND_MODULUS = 16
@@ -43,9 +47,10 @@ class _Launch:
         self.round = round_
         self.done = threading.Event()
         self.flagged: NDArray[np.bool_] | None = None
+        self.seconds_before = math.nan  # of the round before, on all ranks together
 
     def carry_out(self, comm: Communicator) -> None:
-        """Sum the bucket over all ranks and divide; after a failure in the round, do nothing."""
+        """Average the bucket over all ranks; after a failure in the round, do nothing."""
         if self.round.error is None:
             try:
                 self.flagged = self._average(comm)
@@ -63,16 +68,18 @@ class _Launch:
         # 16-bit floats are averaged in float32: their sum over ranks could overflow where their mean does not.
         staged = sums_in_float32(array.dtype)
         total = array.astype(np.float32) if staged else array
-        number = self.round.number
-        total[-2:] = number, number**2
+        number = self.round.number % _ROUND_MODULUS
+        total[-3:] = self.round.seconds_before, number, number**2
         comm.allreduce(total)
         if tuple(total[-2:]) != (comm.size * number, comm.size * number**2):
             raise DistError(
                 f"DistributedDataParallel: rank {comm.rank} is not in the same backward as other ranks; some rank left "
                 "an earlier one with an error and went on: the gradients of this step are useless"
             )
-        np.divide(total[:slots_end], total.dtype.type(comm.size), out=total[:slots_end])
-        flagged: NDArray[np.bool_] = total[slots_end:-2] > 0
+        if self.bucket.factor == 1:
+            np.divide(total[:slots_end], total.dtype.type(comm.size), out=total[:slots_end])
+        flagged: NDArray[np.bool_] = total[slots_end:-3] > 0
+        self.seconds_before = float(total[-3])
         if staged:
             store_rounded(array, total)
         return flagged
@@ -134,8 +141,15 @@ class Slot:
         self._reducer.settle()
         return self._view
 
-    def ready(self, backward: BackwardPass) -> None:
+    @property
+    def factor(self) -> float:
+        """What the gradient of this backward is multiplied by on its way into the view."""
+        return self.bucket.factor if self._reducer.synchronise else 1.0
+
+    def ready(self, backward: BackwardPass, multiplied: bool = False) -> None:
         """Count the gradient; the last one of a bucket launches it."""
+        if not multiplied:
+            self._multiply()
         self._reducer.gradient_ready(self, backward)
 
     def fill_for_absent_gradient(self) -> None:
@@ -149,6 +163,7 @@ class Slot:
         else:
             self.kept = gradient.data
             self._view[...] = gradient.data
+        self._multiply()
 
     def settle_absent_gradient(self, used_somewhere: bool, as_gradient: Callable[[NDArray[Any]], Any]) -> None:
         """Take the average if any rank had a gradient; otherwise leave ``.grad`` exactly as it was."""
@@ -160,27 +175,48 @@ class Slot:
             self._view[...] = self.kept
         self.kept = None
 
+    def _multiply(self) -> None:
+        factor = self.factor
+        if factor != 1:
+            np.multiply(self._view, self._view.dtype.type(factor), out=self._view)
+
 
 def _same_memory(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return one is other or (one.ctypes.data, one.shape, one.strides) == (other.ctypes.data, other.shape, other.strides)
 
 
 class _Bucket:
-    """A flat bucket with its slots and how many of them this round still waits for."""
+    """A flat bucket with its slots and how many of them this round still waits for.
 
-    def __init__(self, plan: BucketPlan, shapes: Sequence[tuple[int, ...]]) -> None:
+    ``factor`` is what gradients are multiplied by before they are summed: 1 / ranks where that is exact, so that the
+    result is the same as that of a division of the sum, and the pass over the bucket is saved. Elsewhere it is 1, and
+    the sum is divided.
+    """
+
+    def __init__(self, plan: BucketPlan, shapes: Sequence[tuple[int, ...]], ranks: int) -> None:
         self.plan = plan
-        self.flat = FlatBucket(plan, shapes, tail_size=len(shapes) + 2)
+        exact = ranks & (ranks - 1) == 0 and not sums_in_float32(plan.dtype)
+        self.factor = 1 / ranks if exact else 1.0
+        self.flat = FlatBucket(plan, shapes, tail_size=len(shapes) + 3)
         self.slots: list[Slot] = []
         self.waiting_for = 0
 
 
 class _Round:
-    """One backward call: what was launched, and what went wrong."""
+    """One backward call: what was launched, and what went wrong.
 
-    def __init__(self, backward: BackwardPass, number: int) -> None:
+    Args:
+        number: Of the rounds before it.
+        overlaps: Whether buckets are launched before the end.
+        seconds_before: How long the round before took on this rank; nan if it failed.
+    """
+
+    def __init__(self, backward: BackwardPass, number: int, overlaps: bool, seconds_before: float) -> None:
         self.backward = backward
         self.number = number
+        self.overlaps = overlaps
+        self.seconds_before = seconds_before
+        self.start = time.perf_counter()
         self.launches: list[_Launch] = []
         self.error: BaseException | None = None
 
@@ -222,11 +258,13 @@ class Reducer:
         self._round: _Round | None = None
         self._abandoned: _Round | None = None
         self._round_count = 0
+        self._schedule = Schedule()
+        self._seconds_before = math.nan
         self._forward_flags: set[bool] = set()
         self._buckets: list[_Bucket] = []
         for bucket_plan in plan:
             members = [parameters[position] for position in bucket_plan.parameters]
-            bucket = _Bucket(bucket_plan, [tuple(parameter.shape) for _, parameter in members])
+            bucket = _Bucket(bucket_plan, [tuple(parameter.shape) for _, parameter in members], comm.size)
             for (name, parameter), view in zip(members, bucket.flat.views, strict=True):
                 parameter.grad_sink = Slot(name, parameter, view, bucket, self)
                 bucket.slots.append(parameter.grad_sink)
@@ -243,15 +281,15 @@ class Reducer:
         slot.used = True
         if not self.synchronise:
             return
-        if self._round is None:
-            self._begin(backward)
-        elif self._round.backward is not backward:
+        round_ = self._round or self._begin(backward)
+        if round_.backward is not backward:
             raise DistError("DistributedDataParallel: a backward began before the one before it had ended")
         if slot.ready_in_round:
             raise DistError(f"DistributedDataParallel: two gradients for parameter {slot.name!r} in one backward")
         slot.ready_in_round = True
         slot.bucket.waiting_for -= 1
-        self._launch_complete_buckets()
+        if round_.overlaps:
+            self._launch_complete_buckets()
 
     def settle(self) -> None:
         """Wait until nothing launched by an abandoned round is still on its way."""
@@ -280,16 +318,19 @@ class Reducer:
                 "put both inside, or both outside"
             )
 
-    def _begin(self, backward: BackwardPass) -> None:
+    def _begin(self, backward: BackwardPass) -> _Round:
         self.settle()
-        self._round = _Round(backward, self._round_count % _ROUND_MODULUS)
+        number, seconds_before = self._round_count, self._seconds_before
+        self._round = round_ = _Round(backward, number, self._schedule.overlaps(number), seconds_before)
         self._round_count += 1
+        self._seconds_before = math.nan
         for bucket in self._buckets:
             bucket.waiting_for = len(bucket.slots)
             for slot in bucket.slots:
                 slot.ready_in_round = False
         backward.at_end(self._finish)
         backward.at_failure(self._abandon)
+        return round_
 
     def _launch_complete_buckets(self) -> None:
         assert self._round is not None
@@ -303,7 +344,7 @@ class Reducer:
         for slot in bucket.slots:
             if not slot.ready_in_round:
                 slot.fill_for_absent_gradient()
-        bucket.flat.tail[:-2] = [slot.used == self._find_unused for slot in bucket.slots]
+        bucket.flat.tail[:-3] = [slot.used == self._find_unused for slot in bucket.slots]
         launch = _Launch(bucket, round_)
         round_.launches.append(launch)
         self._thread.submit(launch)
@@ -318,6 +359,8 @@ class Reducer:
             if round_.error is not None:
                 raise round_.error
             self._conclude(round_)
+            self._schedule.note(round_.number - 1, round_.launches[0].seconds_before)
+            self._seconds_before = time.perf_counter() - round_.start
         except BaseException:
             self._abandon()
             raise

@@ -4,9 +4,10 @@ An op is one function ``f(xp, *arrays, **attrs)`` that returns ``(y, vjp)``:
 
 * ``xp`` is ``numpy`` or ``cupy``; array inputs arrive as arrays of that module, an optional one may be ``None``.
 * ``vjp(g)`` takes the gradient of ``y`` and returns one entry per array input: an array, ``None`` (no gradient), or a
-  function without arguments that is called only if that input needs a gradient; as a `Summand` it may add to the
-  gradient that came from elsewhere, which saves a pass over it. The engine sums dims that were broadcast and casts to
-  the input's dtype, so ``multiply`` returns ``(g * y, g * x)`` whatever the shapes.
+  function without arguments that is called only if that input needs a gradient: as a `Summand` it may add to the
+  gradient that came from elsewhere, as a `PlacedGradient` it may write into memory that waits for it, which saves a
+  pass over it. The engine sums dims that were broadcast and casts to the input's dtype, so ``multiply`` returns
+  ``(g * y, g * x)`` whatever the shapes.
   ``vjp`` must not change ``g``: others may hold the same array.
 * ``None`` in place of ``vjp``: the op has no gradient (comparisons, ``argmax``).
 * The closure of ``vjp`` *is* the saved state. Keep in it what the backward needs and nothing else, as plain local
@@ -43,7 +44,7 @@ from flownn.grad_mode import (
     set_grad_enabled,
 )
 from flownn.gradcheck import gradcheck
-from flownn.graph import Node, OutputNode, Summand, TensorBase, TupleNode, link_view, wrap
+from flownn.graph import Node, OutputNode, PlacedGradient, Summand, TensorBase, TupleNode, link_view, wrap
 from flownn.overwritten import mark_overwritten, memory_owner
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ __all__ = [
     "GradientSink",
     "HookHandle",
     "Node",
+    "PlacedGradient",
     "Summand",
     "TensorBase",
     "backward",

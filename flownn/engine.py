@@ -12,7 +12,7 @@ from flownn import anomaly, backend, memory, overwritten
 from flownn.dtypes import accumulator
 from flownn.errors import GradientError, ShapeError
 from flownn.grad_mode import no_grad
-from flownn.graph import Hook, Node, OutputNode, Summand, TensorBase, TupleNode, wrap
+from flownn.graph import Hook, Node, OutputNode, PlacedGradient, Summand, TensorBase, TupleNode, wrap
 
 
 class Backward:
@@ -34,12 +34,17 @@ class Backward:
 
 
 class GradientSink(Protocol):
-    """Takes the gradient of a leaf where the leaf's ``grad_sink`` is one; ``grad`` becomes a tensor over ``buffer``."""
+    """Takes the gradient of a leaf where the leaf's ``grad_sink`` is one; ``grad`` becomes a tensor over ``buffer``.
+
+    In the end the sink multiplies what is there by ``factor``. Where a first gradient is written, that costs nothing
+    and is done by the engine.
+    """
 
     buffer: Any
+    factor: float
 
-    def ready(self, run: Backward, /) -> None:
-        """The gradient of this run is complete in ``buffer``."""
+    def ready(self, run: Backward, multiplied: bool, /) -> None:
+        """The gradient of this run is complete in ``buffer``; ``multiplied`` says that it has the factor already."""
 
 
 class HookHandle:
@@ -211,7 +216,7 @@ def _process(
             if edge is None:
                 continue
             c = contributions[i] if contributions else None
-            known, mine, added = arrived.get(edge), False, False
+            known, mine, added, placed = arrived.get(edge), False, False, False
             if known is not None and c is not None:
                 # `arrived` and `known` hold it; if nobody else does, it need not stay what it was
                 alone = getrefcount(known) == _ONE_HOLDER + 1
@@ -221,6 +226,8 @@ def _process(
                     if mine and type(c) is Summand and not anomaly.enabled:
                         c = c.compute(known)
                         added = c is known
+                    elif type(c) is PlacedGradient and wanted is None and _waits_for_one(edge, uses, arrived):
+                        c, placed = c.compute(edge.grad_sink.buffer, edge.grad_sink.factor), True
                     else:
                         c = c()
                 except Exception as error:
@@ -259,7 +266,7 @@ def _process(
                 in_tuple = bool(contributions) and contributions[i] is c
                 alone = getrefcount(c) - in_tuple == _ONE_HOLDER
                 mine = edge in summed or (alone and (c.base is None or _keeps_alone(c)))
-                _finish_leaf(run, edge, c, mine, wanted)
+                _finish_leaf(run, edge, c, mine, wanted, placed)
         # gradients and saved state go before the next node makes new ones
         g = contributions = c = None  # type: ignore[assignment]
 
@@ -354,8 +361,26 @@ def _call_hooks(hooks: dict[int, Hook], g: Any, name: str) -> Any:
     return g
 
 
-def _finish_leaf(run: Backward, leaf: TensorBase, g: Any, mine: bool, wanted: dict[Any, Any] | None) -> None:
-    """Store the complete gradient of this run; ``mine`` says that nobody else can hold ``g``."""
+def _waits_for_one(edge: Any, uses: dict[Any, int], arrived: dict[Any, Any]) -> bool:
+    """Whether this is a leaf whose sink takes its next gradient as it comes: the only one, and nobody looks at it."""
+    return (
+        uses[edge] == 1
+        and edge not in arrived
+        and not isinstance(edge, Node)
+        and edge.grad_sink is not None
+        and edge.grad is None
+        and not edge._hooks
+        and not edge._accumulate_hooks
+    )
+
+
+def _finish_leaf(
+    run: Backward, leaf: TensorBase, g: Any, mine: bool, wanted: dict[Any, Any] | None, placed: bool = False
+) -> None:
+    """Store the complete gradient of this run.
+
+    ``mine`` says that nobody else can hold ``g``, ``placed`` that it is in the sink's buffer with the sink's factor.
+    """
     if leaf._hooks:
         g, mine = _call_hooks(leaf._hooks, g, "a leaf"), False
     if wanted is not None:
@@ -364,14 +389,8 @@ def _finish_leaf(run: Backward, leaf: TensorBase, g: Any, mine: bool, wanted: di
         return
     sink: GradientSink | None = leaf.grad_sink
     if sink is not None:
-        buffer = sink.buffer
-        if leaf.grad is None:
-            buffer[...] = g
-        else:
-            if leaf.grad.data is not buffer:
-                buffer[...] = leaf.grad.data
-            buffer += g
-        leaf.grad = wrap(buffer)
+        multiplied = placed or _put(g, leaf, sink)
+        leaf.grad = wrap(sink.buffer)
     elif leaf.grad is None:
         leaf.grad = wrap(g if mine else g.copy())
     else:
@@ -380,4 +399,19 @@ def _finish_leaf(run: Backward, leaf: TensorBase, g: Any, mine: bool, wanted: di
         for hook in list(leaf._accumulate_hooks.values()):
             hook(leaf)
     if sink is not None:
-        sink.ready(run)
+        sink.ready(run, multiplied)
+
+
+def _put(g: Any, leaf: TensorBase, sink: GradientSink) -> bool:
+    """Write or add to the sink's buffer; the answer is whether the sink's factor is in it."""
+    buffer, factor, known = sink.buffer, sink.factor, leaf.grad
+    if known is None:
+        if factor != 1 and not leaf._accumulate_hooks:  # hooks see the gradient as it is
+            backend.array_module(buffer).multiply(g, factor, out=buffer)
+            return True
+        buffer[...] = g
+        return False
+    if known.data is not buffer:
+        buffer[...] = known.data
+    buffer += g
+    return False

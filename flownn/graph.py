@@ -83,6 +83,25 @@ class Node:
         return f"<{self.name}>"
 
 
+class PlacedGradient:
+    """A gradient that can be computed straight into the memory where it shall end up, which saves a copy.
+
+    Args:
+        compute: Called as ``compute(out, factor)``: writes ``factor`` times the gradient into ``out``, an array of the
+            input's shape and dtype with nothing in it, and returns ``out``. Called with nothing, it returns the
+            gradient in memory of its own.
+    """
+
+    __slots__ = ("compute",)
+
+    def __init__(self, compute: Callable[..., Any]) -> None:
+        self.compute = compute
+
+    def __call__(self) -> Any:
+        """The gradient, in memory of its own."""
+        return self.compute()
+
+
 class TupleNode(Node):
     """An op with several outputs. Its gradient is a list with a place for each of them."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,11 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from flowdata.bench.harness import MAX_OTHER_CPU, family_cpu_seconds, machine_cpu_seconds, spread
+from flowdata.bench.harness import END_S, MAX_OTHER_CPU, end_group, family_cpu_seconds, machine_cpu_seconds, spread
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 600.0  # loading libraries and compiling
-END_S = 10.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -147,11 +145,7 @@ class Side:
         for stream in self._streams:
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(grace_s)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        end_group(self._process, grace_s)
         self._output.close()
         self._folder.cleanup()
 

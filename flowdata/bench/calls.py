@@ -8,18 +8,17 @@ what reaches the library is written down.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowdata.bench.peers import opencv
 from flowdata.bench.work import decoder_of, pictures
-from flowdata.codec import decoding
+from flowdata.codec import Window
+from flowdata.codec.observed import observed
 from flowdata.codec.providers import decode_by_nvimgcodec
 from flowdata.errors import ConfigError, RecordError
 from flowdata.pipeline import Pipeline
@@ -41,29 +40,8 @@ class Call:
 
     file: str
     library: str
-    window: tuple[int, int, int, int] | None
+    window: Window | None
     size: tuple[int, int]
-
-
-@contextmanager
-def _noted() -> Iterator[list[tuple[str, bytes, tuple[int, int, int, int] | None]]]:
-    """Calls as they happen: library, bytes and window."""
-    found: list[tuple[str, bytes, tuple[int, int, int, int] | None]] = []
-    real = {name: getattr(decoding, name) for name in ("_imdecode", "decode_by_nvimgcodec")}
-
-    def imdecode(data: bytes | bytearray, color_space: Any) -> Any:
-        found.append((CV2, bytes(data), None))
-        return real["_imdecode"](data, color_space)
-
-    def decode_by_nvimgcodec(data: bytes, window: Any, *, bgr: bool) -> Any:
-        found.append((NVIMGCODEC, bytes(data), tuple(window)))
-        return real["decode_by_nvimgcodec"](data, window, bgr=bgr)
-
-    try:
-        vars(decoding).update({"_imdecode": imdecode, "decode_by_nvimgcodec": decode_by_nvimgcodec})
-        yield found
-    finally:
-        vars(decoding).update(real)
 
 
 def decoder_calls(pipeline: Pipeline, files: Sequence[str], folder: Path) -> list[Call]:
@@ -83,7 +61,7 @@ def decoder_calls(pipeline: Pipeline, files: Sequence[str], folder: Path) -> lis
         key = sample.key
         rng = sample_rng(pipeline.seed, key.epoch, key.index, name) if getattr(decoder, "draws", True) else NO_STREAM
         try:
-            with _noted() as found:
+            with observed() as found:
                 image = decoder(sample, rng)[decoder.output]
         except RecordError:
             if pipeline.on_error == "raise":

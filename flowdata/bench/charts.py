@@ -97,7 +97,7 @@ def waterfall(steps: Sequence[Mapping[str, Any]], hand_over_us: float, limit_ms:
     for row, (name, cpu, wait) in enumerate(rows):
         y = 22 + row * row_height
         share = (cpu + wait) / total
-        short = name if len(name) <= 34 else name[:33] + "…"
+        short = name if len(name) <= 34 else "…" + name[-33:]  # of a function's name, the end says more
         parts += [
             _text(_LABEL - 12, y + 15, short, "name", "end"),
             _bar(at, y + 3, cpu * scale, 16, "peer" if row == len(rows) - 1 else "ours", f"{name}: {cpu:.0f} µs CPU"),

@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser, count: Callable[[str], int]) 
         "--prefetch", type=count, metavar="N", help="batches that every side prepares ahead; by default as each would"
     )
     parser.add_argument("--rounds", type=count, default=7, help="interleaved rounds that count (%(default)s)")
-    parser.add_argument("--seconds", type=_positive, default=2.0, help="length of a timed stretch (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=_positive, default=2.0,
+        help="length of a timed stretch (%(default)s), after a warm-up of half of it, at most 1 s",
+    )  # fmt: skip
     parser.add_argument("--records", type=count, help="use the first records only; 2000 with --against, else all")
     parser.add_argument(
         "--step-ms", type=_positive, default=0.0, metavar="MS", help="time per batch that the consumer needs elsewhere"
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     options = Options(
         against=args.against,
         rounds=args.rounds,
-        timing=Timing(seconds=args.seconds, step_s=args.step_ms / 1e3),
+        timing=Timing(seconds=args.seconds, warmup_s=min(1.0, args.seconds / 2), step_s=args.step_ms / 1e3),
         max_repeats=args.max_repeats,
         records=args.records,
         peer_python=dict(args.peer_python),

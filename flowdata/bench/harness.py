@@ -24,7 +24,7 @@ from flowdata.errors import DataError
 
 MAX_OTHER_CPU = 0.05  # share of the machine that other processes may have in a round that counts
 _PACKAGE = Path(__file__).resolve().parents[1]
-_END_S = 10.0  # a side's time to end once its input has ended
+END_S = 10.0  # a side's time to end once its input has ended
 
 
 class SideFailed(DataError):
@@ -176,19 +176,29 @@ class Runner:
             measured["workers"],
         )
 
-    def close(self, grace_s: float = _END_S) -> None:
+    def close(self, grace_s: float = END_S) -> None:
         """Let it end, and after so many seconds end what is left of it."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(grace_s)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        end_group(self._process, grace_s)
         self._errors.close()
         self._folder.cleanup()
+
+
+def end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Wait so many seconds for a process to end; then end what is left of it and of what it started.
+
+    Args:
+        process: The leader of a process group of its own.
+        grace_s: Seconds to wait.
+    """
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(grace_s)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @contextmanager

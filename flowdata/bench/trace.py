@@ -19,7 +19,7 @@ import numpy as np
 from flowdata.pipeline import Pipeline
 from flowdata.sample import Sample, SampleKey, Specs
 from flowdata.sources.base import Source
-from flowdata.stages import Cut, Stage, as_stage
+from flowdata.stages import Cut, Stage, as_stage, stage_name
 
 READ = 0  # number of the read; stages follow
 MAX_EVENTS = 20_000
@@ -133,7 +133,7 @@ class TracedStage:
     @property
     def stage_name(self) -> str:
         """That of the stage."""
-        return getattr(self.stage, "stage_name", type(self.stage).__name__)
+        return stage_name(self.stage)
 
     @property
     def draws(self) -> bool:

@@ -86,6 +86,7 @@ def work_of(pipeline: Pipeline) -> Work:
             fits, flips[stage.output] = normalize is None, stage.probability
         elif isinstance(stage, AnyDecoder):
             fits, decoder = decoder is None and stage.color_space == "RGB", stage
+            fits = fits and getattr(stage, "dtype", "uint8") == "uint8"
         elif isinstance(stage, Resize):
             fits = decoder is not None and resize is None and normalize is None
             fits, resize = fits and stage.interpolation == "bilinear" and stage.longer is stage.max_size is None, stage

@@ -13,6 +13,7 @@ from flowdata.codec.encoding import encode_jpeg
 from flowdata.codec.exif import Image, OrientationPolicy, Window, WindowOf, stored_window, upright, upright_size
 from flowdata.codec.headers import MAX_PIXELS, ImageInfo, image_info
 from flowdata.codec.jpeg import JpegLayout
+from flowdata.codec.observed import calling
 from flowdata.codec.providers import Provider, decode_by_nvimgcodec, resolve
 from flowdata.codec.rows import RowOffsets, cut_below, cut_rows
 from flowdata.errors import RecordError
@@ -102,6 +103,7 @@ def _decode_window(
         top -= start
     ordinary = layout is not None and layout.baseline and layout.single_scan and layout.components == 3
     if ordinary and color_space != "GRAY" and resolve(provider) == "nvimgcodec":
+        calling("nvimgcodec", data, (top, left, height, width))
         image = decode_by_nvimgcodec(data, (top, left, height, width), bgr=color_space == "BGR")
         if image is not None:
             return image
@@ -149,6 +151,7 @@ def _imdecode(data: bytes | bytearray, color_space: ColorSpace) -> Image | None:
         flags = _DIRECT_RGB
     else:
         flags = cv2.IMREAD_COLOR
+    calling("cv2", data)
     image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         return None

@@ -6,7 +6,8 @@ the pipeline, which knows the record and the stage's position.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, is_dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
@@ -99,15 +100,31 @@ def as_stage(value: Stage | StageFunction) -> Stage:
     return FunctionStage(value)
 
 
+def stage_name(stage: object) -> str:
+    """The registered name, or that of the class."""
+    return getattr(stage, "stage_name", type(stage).__name__)
+
+
 def stage_names(stages: tuple[object, ...]) -> tuple[str, ...]:
     """A distinct name per stage: the registered one, with ``#2``, ``#3`` … where it repeats."""
-    seen: dict[str, int] = {}
-    names = []
-    for each in stages:
-        name = getattr(each, "stage_name", type(each).__name__)
-        seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return tuple(names)
+    return _distinct(map(stage_name, stages))
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return tuple(found)
+
+
+def shown_names(stages: tuple[object, ...]) -> tuple[str, ...]:
+    """The names for people: as :func:`stage_names`, but a plain callable has the name that it has where it is defined.
+
+    Its stream of random numbers keeps the other name: a function that moves to another module changes no bytes.
+    """
+    return _distinct(str(each) if isinstance(each, FunctionStage) else stage_name(each) for each in stages)
 
 
 def describe(stage: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -29,6 +29,7 @@ from flowdata.stages import stage
 from flowdata.stages.window import random_crop_window
 
 RawDtype = Literal["char", "int8", "uint8", "int32", "int64", "float32", "float64"]
+ImageDtype = Literal["uint8", "float32"]
 
 
 def feature_of(sample: Sample, record: str, feature: str) -> Feature:
@@ -322,9 +323,10 @@ class ImageDecoder:
         max_pixels: Largest height times width that is accepted; refused before memory is taken.
         orientation: ``ignore`` what EXIF data says of the picture's orientation, or ``apply`` it.
         provider: Who decodes, as in :class:`OFRecordImageDecoder`.
+        dtype: uint8, or float32 for stages behind it that shall not round; the values are 0..255 in both.
 
     Shape:
-        Output: uint8 (height, width, channels), channels 3 or, for GRAY, 1.
+        Output: ``dtype`` (height, width, channels), channels 3 or, for GRAY, 1.
 
     Raises:
         ConfigError: an argument is not one of the possible ones, nvImageCodec is asked for and not usable, or the input
@@ -342,22 +344,25 @@ class ImageDecoder:
     max_pixels: int = MAX_PIXELS
     orientation: OrientationPolicy = "ignore"
     provider: Provider = field(default="auto", repr=False)
+    dtype: ImageDtype = "uint8"
 
     def __post_init__(self) -> None:
         _check_image_arguments("image_decoder", self)
+        if self.dtype not in get_args(ImageDtype):
+            raise ConfigError(f"image_decoder: expected dtype to be uint8 or float32, got {self.dtype!r}")
 
     def output_spec(self, specs: Specs) -> Specs:
         content = specs[self.encoded]
         if content.dtype != np.uint8 or len(content.shape) != 1:
             raise ConfigError(f"image_decoder: expected encoded: {self.encoded!r} to be uint8 (bytes,), got {content}")
-        return specs | {self.output: _image_spec(self.color_space)}
+        return specs | {self.output: replace(_image_spec(self.color_space), dtype=np.dtype(self.dtype))}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image = decode(
             sample[self.encoded].tobytes(), self.color_space, self.max_pixels, orientation=self.orientation,
             provider=self.provider,
         )  # fmt: skip
-        return sample.replace(**{self.output: image})
+        return sample.replace(**{self.output: image.astype(self.dtype, copy=False)})
 
 
 _RecordDecoder = OFRecordImageDecoder | OFRecordImageDecoderRandomCrop

@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 
 from flowdata import codec
+from flowdata.errors import RecordError, StageError
+from flowdata.failures import is_bad
 from flowdata.pipeline import Pipeline
-from flowdata.sample import Array, SampleKey
+from flowdata.sample import Array, Sample, SampleKey
 from flowdata.sources.images import ImageFiles
 
 PANEL = 160  # pixels: smaller pictures are enlarged to this height
@@ -63,6 +65,8 @@ class Difference:
             self.place = tuple(map(int, np.unravel_index(int(apart.argmax()), apart.shape)))
 
     def __str__(self) -> str:
+        if not self.samples:
+            return f"{self.name}: not compared, there is no picture that both accept"
         if not self.differing and not self.largest:
             return f"{self.name}: equal in {self.samples} samples"
         lines = [f"{self.name}: {self.differing} of {self.samples} samples differ"]
@@ -75,6 +79,47 @@ class Difference:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A picture that one of the pipelines, or both, cannot use.
+
+    Args:
+        origin: Where the picture is.
+        first: Why the first pipeline refuses it, None if it does not.
+        second: The same of the second.
+    """
+
+    origin: str
+    first: str | None
+    second: str | None
+
+    @property
+    def by_both(self) -> bool:
+        """Whether the pipelines agree on it."""
+        return self.first is not None and self.second is not None
+
+    def __str__(self) -> str:
+        if self.first == self.second:
+            return f"{self.origin}: both refuse it: {self.first}"
+        if self.by_both:
+            return f"{self.origin}: both refuse it, the first: {self.first}, the second: {self.second}"
+        who = "first" if self.second is None else "second"
+        return f"{self.origin}: only the {who} refuses it: {self.first or self.second}"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How two pipelines differ.
+
+    Args:
+        outputs: A difference for each output that both have, over the pictures that both accept.
+        refused: The other pictures.
+    """
+
+    outputs: list[Difference]
+    refused: list[Refusal]
+
+
 def distances(left: Array, right: Array) -> Array:
     """Absolute differences in float64; two NaN are equal, and one is infinitely far from any number."""
     first, second = left.astype(np.float64), right.astype(np.float64)
@@ -84,7 +129,7 @@ def distances(left: Array, right: Array) -> Array:
     return np.where(np.isnan(apart), np.inf, apart)
 
 
-def compare(left: Pipeline, right: Pipeline, images: Path, count: int, tolerance: float = 0.0) -> list[Difference]:
+def compare(left: Pipeline, right: Pipeline, images: Path, count: int, tolerance: float = 0.0) -> Comparison:
     """Run both pipelines on the pictures of a directory, sample by sample, in the first epoch.
 
     Args:
@@ -94,35 +139,50 @@ def compare(left: Pipeline, right: Pipeline, images: Path, count: int, tolerance
         count: How many to take, in the order of their paths.
         tolerance: Differences up to this count as none.
 
-    Returns:
-        A difference for each output that both have.
-
     Raises:
         ConfigError: there are no pictures, or a pipeline makes nothing of them.
-        StageError: a picture is bad.
+        StageError: a stage failed, for another reason than a bad picture.
     """
     source = ImageFiles(images)
     source.open()
     left, right = (replace(each, source=source) for each in (left, right))
     found = {name: Difference(name) for name in left.output_specs() if name in right.output_specs()}
-    for index in range(min(count, len(source))):
-        key = SampleKey(0, index)
-        first, second = left.process(key), right.process(key)
+    refused = []
+    for index, path in enumerate(source.paths[:count]):
+        first, second = (_processed(each, SampleKey(0, index)) for each in (left, right))
+        if isinstance(first, str) or isinstance(second, str):
+            reasons = (each if isinstance(each, str) else None for each in (first, second))
+            refused.append(Refusal(path, *reasons))
+            continue
         for name, difference in found.items():
-            difference.add(source.paths[index], np.asarray(first[name]), np.asarray(second[name]), tolerance)
-    return list(found.values())
+            difference.add(path, np.asarray(first[name]), np.asarray(second[name]), tolerance)
+    return Comparison(list(found.values()), refused)
+
+
+def _processed(pipeline: Pipeline, key: SampleKey) -> Sample | str:
+    """What the pipeline makes of a picture, or why it refuses it."""
+    try:
+        return pipeline.process(key)
+    except (RecordError, StageError) as error:
+        if not is_bad(error):
+            raise
+        return f"stage {error.stage}: {error.__cause__}" if isinstance(error, StageError) else str(error)
 
 
 def diff(left: Pipeline, right: Pipeline, images: Path, *, count: int, tolerance: float, out: Path | None) -> int:
     """Print how two pipelines differ, and draw the worst samples.
 
     Returns:
-        0 if they are equal, 1 if they differ.
+        0 if they are equal, 1 if they differ or no picture could be compared. Pictures that both refuse are no
+        difference.
     """
     found = compare(left, right, images, count, tolerance)
-    different = any(each.differing for each in found)
-    for each in found:
+    different = any(each.differing or not each.samples for each in found.outputs)
+    for each in found.outputs:
         print(each)
+    for refusal in found.refused:
+        print(refusal)
+        different = different or not refusal.by_both
     names = [set(each.output_specs()) for each in (left, right)]
     for name in sorted(names[0] ^ names[1]):
         print(f"{name}: only in the {'first' if name in names[0] else 'second'}")
@@ -131,7 +191,8 @@ def diff(left: Pipeline, right: Pipeline, images: Path, *, count: int, tolerance
         print("batch_transforms: different; they are not run here, where there are no batches")
         different = True
     if out is not None:
-        pictures = [picture for each in found if each.pair and (picture := drawn(each.name, *each.pair)) is not None]
+        pairs = [(each.name, *each.pair) for each in found.outputs if each.pair]
+        pictures = [picture for each in pairs if (picture := drawn(*each)) is not None]
         if pictures:
             out.write_bytes(codec.encode_png(stacked(pictures)))
             print(f"{out}: the worst samples of both and their difference")

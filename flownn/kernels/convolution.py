@@ -91,12 +91,19 @@ def correlate_filters(
     padding: Padding,
     dilation: Sequence[int],
     groups: int,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Gradient of filters of ``shape`` (O, C / groups, *kernel_size), dense, for that of the result, y (N, O, *out)."""
+    """Gradient of filters of ``shape`` (O, C / groups, *kernel_size), dense, for that of the result, y (N, O, *out).
+
+    It is written into ``out`` if that is given.
+    """
     filters_shape = (groups, shape[0] // groups, *shape[2:], shape[1])
     filters = _correlate_filters(xp, _last(xp, y), _last(xp, x), filters_shape, stride, padding, dilation)
-    result: NDArray[Any] = xp.ascontiguousarray(xp.moveaxis(filters.reshape(shape[0], *filters_shape[2:]), -1, 1))
-    return result
+    turned: NDArray[Any] = xp.moveaxis(filters.reshape(shape[0], *filters_shape[2:]), -1, 1)
+    if out is None:
+        return xp.ascontiguousarray(turned)  # type: ignore[no-any-return]
+    out[...] = turned
+    return out
 
 
 def _last(xp: Any, x: NDArray[Any]) -> NDArray[Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-from flownn.autograd import Summand, op
+from flownn.autograd import PlacedGradient, Summand, op
 from flownn.errors import DtypeError, ShapeError
 from flownn.kernels.channels import channel_sum, compute_dtype
 from flownn.kernels.convolution import Padding, correlate, correlate_adjoint, correlate_filters, padded_shape
@@ -53,13 +53,10 @@ def conv(
                 onto = None
             return _like(correlate_adjoint(xp, grad, wide, None, images.shape[2:], *attributes, onto=onto), x)
 
-        def grad_weight() -> Any:
-            return correlate_filters(xp, grad, images, weight.shape, *attributes).astype(weight.dtype, copy=False)
-
         def grad_bias() -> Any:
             return channel_sum(xp, xp.moveaxis(grad, 1, -1)).astype(weight.dtype)
 
-        return Summand(grad_x), grad_weight, grad_bias
+        return Summand(grad_x), _gradient_of_filters(xp, grad, images, weight, attributes), grad_bias
 
     return _like(result, x), vjp
 
@@ -106,18 +103,35 @@ def conv_transpose(
 
     def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
         grad = _batch(g, weight).astype(dtype, copy=False)
-
-        def grad_weight() -> Any:
-            values = images.astype(dtype, copy=False)
-            return correlate_filters(xp, values, grad, weight.shape, *attributes).astype(weight.dtype, copy=False)
-
         return (
             lambda: _like(correlate(xp, grad, wide, None, *attributes), x),
-            grad_weight,
+            _gradient_of_filters(xp, images, grad, weight, attributes),
             lambda: channel_sum(xp, xp.moveaxis(grad, 1, -1)).astype(weight.dtype),
         )
 
     return _like(result, x), vjp
+
+
+def _gradient_of_filters(
+    xp: Any, y: NDArray[Any], x: NDArray[Any], weight: NDArray[Any], attributes: tuple[Any, ...]
+) -> Callable[[], NDArray[Any]]:
+    """What computes the weight's gradient from the small and the large side of the windows."""
+    dtype = compute_dtype("", weight.dtype)
+
+    def compute(out: NDArray[Any] | None = None, factor: float = 1.0) -> NDArray[Any]:
+        values = y.astype(dtype, copy=False)
+        # the gradient is linear in y: whichever has fewer numbers is multiplied
+        y_is_smaller = values.size < weight.size
+        if factor != 1 and y_is_smaller:
+            values = values * values.dtype.type(factor)
+        result: NDArray[Any] = correlate_filters(xp, values, x, weight.shape, *attributes, out)
+        if factor != 1 and not y_is_smaller:
+            result *= result.dtype.type(factor)
+        return result
+
+    if dtype != weight.dtype:
+        return lambda: compute().astype(weight.dtype)
+    return PlacedGradient(compute)
 
 
 def _batch(x: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from flowdata.errors import ConfigError
 from flowdata.sample import ArraySpec
 from flowdata.seeding import epoch_rng, sample_rng
 from flowdata.sharding import ShardSpec, split_range, split_sizes
-from flowdata.stages import FunctionStage, as_stage, describe, stage, stage_names
+from flowdata.stages import FunctionStage, as_stage, describe, shown_names, stage, stage_names
 from flowdata.stages.draw import CoinFlip
 from tests.helpers.records import sample_of
 
@@ -88,6 +89,24 @@ def test_stage_names_are_distinct():
     assert stage_names((flip, as_stage(lambda s, r: s), flip, flip)) == (
         "coin_flip", "function", "coin_flip#2", "coin_flip#3",
     )  # fmt: skip
+
+
+def keep(sample, rng):
+    return sample
+
+
+class Keep:
+    def __call__(self, sample, rng):
+        return sample
+
+
+def test_plain_callables_are_shown_under_their_own_names():
+    stages = tuple(map(as_stage, (CoinFlip(), keep, Keep(), keep, partial(keep, rng=None), CoinFlip())))
+    assert shown_names(stages) == (
+        "coin_flip", f"{__name__}:keep", f"{__name__}:Keep", f"{__name__}:keep#2", f"{__name__}:keep(){{'rng': None}}",
+        "coin_flip#2",
+    )  # fmt: skip
+    assert stage_names(stages)[1:5] == ("function", "function#2", "function#3", "function#4")  # the random streams
 
 
 def test_callables_become_stages_and_other_things_do_not():

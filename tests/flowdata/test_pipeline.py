@@ -247,6 +247,18 @@ def test_stages_that_do_not_fit_are_an_error_before_anything_runs(tmp_path):
         description.loader()
 
 
+def test_the_random_stream_of_a_callable_does_not_depend_on_where_it_is_defined(folder):
+    def draw(sample, rng):
+        return sample.replace(label=np.int32(rng.integers(1 << 30)))
+
+    [want, *_] = pipeline(folder, (LABEL, draw)).loader()
+    draw.__module__, draw.__qualname__ = "elsewhere", "moved"
+    moved = pipeline(folder, (LABEL, draw))
+    [got, *_] = moved.loader()
+    assert moved.step_names[-1] == "elsewhere:moved"
+    assert got["label"].tolist() == want["label"].tolist()
+
+
 def test_an_error_in_a_stage_names_stage_and_record_and_keeps_its_cause(folder):
     def fail(sample, rng):
         raise ZeroDivisionError("by hand")
@@ -256,7 +268,7 @@ def test_an_error_in_a_stage_names_stage_and_record_and_keeps_its_cause(folder):
             next(iter(loader))
     function = f"{__name__}:{fail.__qualname__}"
     assert str(caught.value) == (
-        f"stage function ({function}), record 0 ({folder / 'part-00000'} at byte 0): ZeroDivisionError: by hand"
+        f"stage {function}, record 0 ({folder / 'part-00000'} at byte 0): ZeroDivisionError: by hand"
     )
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert not caught.value.summary_only  # a bug wants its traceback

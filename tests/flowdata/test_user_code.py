@@ -222,7 +222,7 @@ def test_the_traceback_of_a_stage_reaches_the_caller(write, executor):
         batches = iter(loader)
         next(batches)
         with pytest.raises(
-            StageError, match=r"stage function \(my_code:fails\), record 3 .*: KeyError: 'deep down in my code'"
+            StageError, match=r"stage my_code:fails, record 3 .*: KeyError: 'deep down in my code'"
         ) as caught:
             next(batches)
     assert isinstance(caught.value.__cause__, KeyError)

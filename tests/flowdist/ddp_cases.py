@@ -213,6 +213,29 @@ def every_float_type_is_averaged(comm: Communicator) -> None:
     model.close()
 
 
+def means_are_divided_sums_to_the_last_bit(comm: Communicator) -> None:
+    rng = np.random.default_rng(5)
+    of_ranks = rng.standard_normal((comm.size, 1000)) * np.exp(rng.uniform(-20, 20, (comm.size, 1000)))
+    for dtype in (np.float32, np.float64):
+        values = of_ranks.astype(dtype)
+        # more than two numbers may be added up in another order
+        slack = 0 if comm.size == 2 else 4 * np.finfo(dtype).eps * np.abs(values).sum(0)
+        total = values[comm.rank].copy()
+        comm.allreduce(total)
+        model = Parallel(Module({"w": Parameter(np.zeros(1000), dtype)}, lambda module, x: None), comm=comm)
+        w = model.module["w"]
+        Loss(0, [(w, values[comm.rank])]).backward()
+        assert (np.abs(w.grad.data - total / dtype(comm.size)) <= slack).all()
+
+        w.grad = None  # the same in two steps: the sum of both travels
+        with model.no_sync():
+            Loss(0, [(w, 2 * values[comm.rank])]).backward()
+            np.testing.assert_array_equal(w.grad.data, 2 * values[comm.rank])
+        Loss(0, [(w, -values[comm.rank])]).backward()
+        assert (np.abs(w.grad.data - total / dtype(comm.size)) <= slack).all()
+        model.close()
+
+
 def tied_parameters_are_reduced_once(comm: Communicator) -> None:
     shared = Parameter([1.0, 1.0])
     module = Module({"encoder": shared, "other": Parameter(1.0), "decoder": shared}, lambda module, x: None)

@@ -12,6 +12,7 @@ import pytest
 from flowdist import DistError, DistributedDataParallel, SelfCommunicator, ThreadCommunicator, UnusedParameterError
 from flowdist.manifest import Entry, Manifest, first_difference
 from flowdist.reducer import _Round
+from flowdist.schedule import Schedule
 from tests.flowdist.cases import cases_of
 from tests.flowdist.ddp_cases import Parallel
 from tests.flowdist.tiny import Loss, Module, Parameter, scale
@@ -24,6 +25,12 @@ CASES = cases_of("tests.flowdist.ddp_cases")
 @pytest.mark.parametrize("case", CASES)
 def test_on_threads(case, size):
     run_ranks(size, CASES[case], timeout_s=20)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_on_threads_with_buckets_that_travel_after_backward(case, monkeypatch):
+    monkeypatch.setattr(Schedule, "overlaps", lambda schedule, number: False)
+    run_ranks(2, CASES[case], timeout_s=20)
 
 
 class Counting:
@@ -81,7 +88,7 @@ def test_buckets_are_reduced_in_order_whatever_the_order_of_gradients():
 
     first, *others = run_ranks(3, rank)
     assert others == [first, first]
-    assert first == [16 + 3, 32 + 3, 128 + 3, 8 + 3, 64 + 3]  # reverse order of registration, three numbers each
+    assert first == [16 + 4, 32 + 4, 128 + 4, 8 + 4, 64 + 4]  # reverse order of registration, four numbers each
 
 
 def test_buckets_travel_while_backward_computes():
@@ -102,6 +109,71 @@ def test_buckets_travel_while_backward_computes():
     for sent_before in run_ranks(2, rank):
         assert sent_before[0] == 0
         assert sent_before[-1] >= 1
+
+
+def test_buckets_travel_after_backward_where_the_schedule_says_so(monkeypatch):
+    monkeypatch.setattr(Schedule, "overlaps", lambda schedule, number: number % 2 == 0)
+
+    def rank(inner):
+        comm = Counting(inner)
+        model = Parallel(scale(w0=1.0, w1=1.0, w2=1.0), comm=comm, bucket_size=1)
+        comm.log.clear()
+        sent_before = []
+
+        def compute(parameter):
+            # the first round's thread gets its time to send what is ready
+            wait_until(lambda: len(comm.log) >= len(sent_before), 5 if len(sent_before) < 3 else 0)
+            sent_before.append(len(comm.log))
+
+        for _ in range(2):
+            model(1.0).backward(before_each=compute)
+        model.close()
+        return sent_before
+
+    for sent_before in run_ranks(2, rank):
+        assert sent_before == [0, 1, 2, 3, 3, 3]
+
+
+def test_all_ranks_plan_with_the_sum_of_their_times(monkeypatch):
+    noted = {}
+
+    def note(schedule, number, seconds):
+        noted.setdefault(threading.current_thread().name.split()[1], []).append((number, seconds))
+
+    monkeypatch.setattr(Schedule, "note", note)
+
+    def rank(inner):
+        model = Parallel(scale(w0=1.0, w1=1.0), comm=inner, bucket_size=1)
+        for milliseconds in (200, 0, 0):
+            model(1.0).backward(before_each=lambda parameter, s=milliseconds / 1e3: time.sleep(s))
+        model.close()
+
+    run_ranks(2, rank)
+    assert str(noted["0"]) == str(noted["1"])
+    (before, unknown), (first, slow), (second, fast) = noted["0"]
+    assert (before, first, second) == (-1, 0, 1)
+    assert np.isnan(unknown)  # nothing was before
+    assert slow >= 2 * 0.2  # from the first gradient, so one of the two sleeps, of two ranks
+    assert 0 < fast < slow
+
+
+def test_a_failed_round_has_no_time(monkeypatch):
+    noted = []
+    monkeypatch.setattr(Schedule, "note", lambda schedule, number, seconds: noted.append((number, seconds)))
+
+    def rank(inner):
+        model = Parallel(scale(w0=1.0, w1=1.0), comm=inner)
+        model(1.0).backward()
+        with pytest.raises(UnusedParameterError):
+            Loss(0, [(model.module["w0"], 1.0)]).backward()
+        model.zero_grad()
+        model(1.0).backward()
+        model.close()
+
+    run_ranks(2, rank)
+    numbers, seconds = zip(*sorted(noted, key=lambda each: each[0]), strict=True)
+    assert numbers == (-1, -1, 1, 1)
+    assert np.isnan(seconds[2:]).all()
 
 
 def test_an_error_of_the_communicator_is_raised_by_backward_and_the_thread_survives():
@@ -180,7 +252,7 @@ def test_a_rank_that_never_comes_is_an_error_after_the_time_limit():
     thread = threading.Thread(target=absent)
     thread.start()
     model = Parallel(scale(w=1.0), comm=comms[0])
-    with pytest.raises(DistError, match=r"rank 0 waited 0.5 s in allreduce #\d+ \(11 x float64\) for rank 1"):
+    with pytest.raises(DistError, match=r"rank 0 waited 0.5 s in allreduce #\d+ \(12 x float64\) for rank 1"):
         model(1.0).backward()
     gone.set()
     thread.join(20)

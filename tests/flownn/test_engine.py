@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flownn as flow
-from flownn.autograd import Summand, op
+from flownn.autograd import PlacedGradient, Summand, op
 from flownn.errors import GradientError, ShapeError
 
 
@@ -209,11 +209,13 @@ def test_retain_grad_and_hooks_after_accumulation() -> None:
 class Sink:
     """Records when a leaf's gradient was ready."""
 
+    factor = 1.0
+
     def __init__(self, name: str, events: list[str], shape: Any, callbacks: bool = False) -> None:
         self.name, self.events, self.callbacks = name, events, callbacks
         self.buffer = np.full(shape, np.nan)
 
-    def ready(self, run: Any) -> None:
+    def ready(self, run: Any, multiplied: bool) -> None:
         self.events.append(f"{self.name} ready {self.buffer.tolist()}")
         if self.callbacks:
             run.at_end(lambda: self.events.append(f"{self.name} end {threading.current_thread().name}"))
@@ -285,6 +287,101 @@ def test_a_sink_accumulates_over_backwards_and_takes_over_a_foreign_gradient() -
     assert events == [f"x ready [{value}]" for value in (3.0, 6.0, 13.0, 3.0)]
 
 
+class Halving(Sink):
+    """Asks for half of each gradient, as one of two ranks would."""
+
+    factor = 0.5
+
+    def ready(self, run: Any, multiplied: bool) -> None:
+        self.events.append(f"{self.name} ready {self.buffer.tolist()}, multiplied: {multiplied}")
+        if not multiplied:
+            self.buffer *= self.factor
+
+
+def test_a_first_gradient_is_multiplied_on_its_way_to_the_sink_and_a_sum_is_not() -> None:
+    events: list[str] = []
+    x = leaf(2)
+    x.grad_sink = Halving("x", events, 1)
+    (x * 3).backward()
+    assert x.grad.data is x.grad_sink.buffer
+    (x * 3).backward()
+    assert events == ["x ready [1.5], multiplied: True", "x ready [4.5], multiplied: False"]
+    assert x.grad.tolist() == [2.25]
+
+
+def test_a_hook_after_accumulation_sees_the_gradient_without_the_sinks_factor() -> None:
+    events: list[str] = []
+    x = leaf(2)
+    x.grad_sink = Halving("x", events, 1)
+    x.register_post_accumulate_grad_hook(lambda tensor: events.append(str(tensor.grad.tolist())))
+    (x * 3).backward()
+    assert events == ["[3.0]", "x ready [3.0], multiplied: False"]
+    assert x.grad.tolist() == [1.5]
+
+
+def triple(calls: list[Any]) -> Any:
+    """Three times x, with a gradient that notes what it was asked to be written into."""
+
+    @op
+    def tripled(xp: Any, x: Any) -> Any:
+        def vjp(g: Any) -> Any:
+            def compute(out: Any = None, factor: float = 1.0) -> Any:
+                calls.append((out, factor))
+                return 3 * g if out is None else xp.multiply(3 * g, factor, out=out)
+
+            return (PlacedGradient(compute),)
+
+        return 3 * x, vjp
+
+    return tripled
+
+
+def test_a_placed_gradient_is_written_into_the_sink() -> None:
+    events: list[str] = []
+    calls: list[Any] = []
+    x = leaf(2)
+    x.grad_sink = Halving("x", events, 1)
+    triple(calls)(x).backward()
+    assert len(calls) == 1
+    assert calls[0][0] is x.grad.data is x.grad_sink.buffer
+    assert events == ["x ready [1.5], multiplied: True"]
+    assert x.grad.tolist() == [1.5]
+
+
+@pytest.mark.parametrize("why", ["no sink", "used twice", "used before", "hook", "later hook", "grad", "a result"])
+def test_a_placed_gradient_has_its_own_memory_where_more_is_done_with_it(why: str) -> None:
+    calls: list[Any] = []
+    x = leaf(2)
+    tripled = triple(calls)
+    expected = 1.5
+    if why != "no sink":
+        x.grad_sink = Halving("x", [], 1)
+    if why == "hook":
+        x.register_hook(lambda g: g * 2)
+        expected = 3.0
+    if why == "later hook":
+        x.register_post_accumulate_grad_hook(lambda tensor: None)
+    if why == "used before":
+        tripled(x).backward()
+        calls.clear()
+        expected = 2.25
+    if why == "used twice":
+        (tripled(x) + tripled(x)).backward()
+        expected = 3.0
+    elif why == "a result":
+        tripled(x * 1).backward()
+    elif why == "grad":
+        found = flow.autograd.grad(tripled(x), x)
+        assert x.grad is None
+        assert np.isnan(x.grad_sink.buffer).all()
+        assert found[0].tolist() == [3.0]
+    else:
+        tripled(x).backward()
+    assert set(calls) == {(None, 1.0)}
+    if why != "grad":
+        assert x.grad.tolist() == [3.0 if why == "no sink" else expected]
+
+
 def test_failures_call_at_failure_instead_of_at_end() -> None:
     @op
     def broken(xp: Any, x: Any) -> Any:
@@ -298,8 +395,8 @@ def test_failures_call_at_failure_instead_of_at_end() -> None:
     assert events == ["late ready [1.0]", "late failed"]
 
     class EndFails(Sink):
-        def ready(self, run: Any) -> None:
-            super().ready(run)
+        def ready(self, run: Any, multiplied: bool) -> None:
+            super().ready(run, multiplied)
 
             def fail() -> None:
                 raise TimeoutError("peer is gone")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flownn.kernels import kernel
 from flownn.kernels.convolution import Padding, padded_shape
+from flownn.kernels.depthwise import is_depthwise
 from flownn.kernels.onednn.library import Library, OneDNNError
 from flownn.kernels.onednn.memory import (
     Descriptor,
@@ -45,11 +46,20 @@ from flownn.kernels.windows import output_size
 _DIRECT, _DECONVOLUTION_DIRECT = 1, 10  # dnnl_alg_kind_t
 # A number of the result is a running float32 sum, whose error grows with the root of the number of products. Beyond
 # this many, channels are cut into groups, for a grouped convolution of the same image, and the groups' sums added up.
+# Of a number of channels that does not divide by 16 it is half as many.
 _MOST_TERMS = 1152
+# Where the definition multiplies a matrix by a vector, with one filter, BLAS keeps dozens of sums: so many are enough.
+_MOST_TERMS_OF_ONE = 144
+# Where the definition adds up windows of products, each position is a sum of its own: so many may be one here.
+_MOST_WINDOWS = 4
 # The gradient of filters is such a sum over samples and positions (for few channels; for many, one of rows of
-# positions): beyond this many, samples are taken in blocks, and the blocks' sums added up. With few channels it is an
-# eighth of this, and blocks may be rows of one sample.
+# positions): beyond this many, samples are taken in blocks, and the blocks' sums added up. With few channels per
+# group it is a 32nd of this, and blocks may be rows of one sample.
 _MOST_POSITIONS = 1 << 15
+# The definition of depthwise layers adds up rows of at most 256 positions, and those in float64. So do blocks of four
+# such rows; of short ones, eight up to so many positions; very short ones are left to it.
+_MOST_POSITIONS_OF_ONE, _SHORTEST_ROW = 128, 4
+_MOST_BLOCKS = 8  # whose sums are added up in float32
 
 
 class _Geometry(NamedTuple):
@@ -225,9 +235,13 @@ def _correlate(
         return NotImplemented
     attributes = _tuples(stride, padding, dilation)
     parts = _parts(filters[0], 2, math.prod(weight.shape[2:]))
+    if not parts:
+        return NotImplemented
     if parts > 1:
         filters = _cut(filters, 2, parts)
     geometry = _geometry(x.shape, None, filters, *attributes)
+    if x.shape[0] * math.prod(geometry.result[2:]) == 1:
+        return NotImplemented  # one position: a product by a vector
     found = cached(("correlate", geometry, bias is not None), partial(_make_correlate, geometry, bias is not None))
     if found is None:
         return NotImplemented
@@ -265,7 +279,9 @@ def _correlate_adjoint(
     geometry = _geometry(image, y.shape, filters, *_tuples(stride, padding, dilation))
     add = onto is not None and onto.dtype == np.float32 and layout_of(onto) == channels_last(image)
     reach = math.prod(-(-k // s) for k, s in zip(weight.shape[2:], stride, strict=True))  # windows over one element
-    parts = _parts(filters[0], 1, reach)
+    parts = _parts(filters[0], 1, reach, -(-reach // _MOST_WINDOWS) if _scatters(filters[0], stride) else 1)
+    if not parts or (parts > 1 and _is_alone(filters[0], 2)):  # for one channel the definition is faster, too
+        return NotImplemented
     if parts == 1 and (add or bias is not None):
         of_which = (geometry, bias is not None, add)
         found = cached(("deconvolution", of_which), partial(_make_deconvolution, *of_which))
@@ -300,21 +316,31 @@ def _correlate_filters(
     padding: Padding,
     dilation: Sequence[int],
     groups: int,
+    out: NDArray[Any] | None = None,
 ) -> Any:
-    if not _supported(padding, y, x, None) or _leaves_filters_unwritten(x.shape, shape, stride, padding, dilation):
+    if not _supported(padding, y, x, out):
         return NotImplemented
-    result = np.empty(tuple(shape), np.float32)
+    result = np.empty(tuple(shape), np.float32) if out is None else out
     filters = _filters_layout(result, groups)
     if not result.size or filters is None:
         return NotImplemented
+    if _is_summed_better(filters[0], y.shape):
+        return NotImplemented
     images, gradients = as_channels_last(x), as_channels_last(y)
     attributes = _tuples(stride, padding, dilation)
-    first = True
-    for image, gradient, zeros in _blocks(images, gradients, groups, filters[0][3], *attributes):
-        target = result if first else np.empty_like(result)
+    blocks = list(_blocks(images, gradients, filters[0], *attributes))
+    doubtful = any(_may_lose_filters(image.shape, shape, stride, zeros, dilation) for image, _, zeros in blocks)
+    if doubtful and stride[0] > 1:
+        return NotImplemented
+    # The sums of many blocks are added up in float64.
+    total = None if 0 < len(blocks) <= _MOST_BLOCKS else np.zeros(result.shape)
+    target = result
+    for i, (image, gradient, zeros) in enumerate(blocks):
+        if i == 1 and total is None:
+            target = np.empty_like(result)
         geometry = _geometry(image.shape, gradient.shape, filters, attributes[0], zeros, attributes[2])
         found = cached(("filters", geometry), partial(_make_filters, geometry))
-        if found is None:
+        if found is None or (doubtful and found.run.implementation.startswith("jit:avx512")):
             return NotImplemented
         if found.reorder is None:
             found.run(image, gradient, target)
@@ -322,39 +348,58 @@ def _correlate_filters(
             address = workspace("filters", found.filter_bytes)
             found.run(image, gradient, address)
             found.reorder(address, target)
-        if not first:
+        if total is not None:
+            total += target
+        elif i:
             result += target
-        first = False
+    if total is not None:
+        result[...] = total
     return result
 
 
-def _leaves_filters_unwritten(
+def _is_summed_better(filters: tuple[int, ...], result: tuple[int, ...]) -> bool:
+    """Whether the definition adds up filters' gradients in more sums than can be made here."""
+    if _is_depthwise(filters):  # the smallest block is a row, in 3 dims a plane
+        return result[-1] < _SHORTEST_ROW or math.prod(result[3:]) > 2 * _positions_of_one(result)
+    return math.prod(filters[2:]) == 1  # a product by a vector, which BLAS adds up in dozens of sums
+
+
+def _may_lose_filters(
     image: Sequence[int], filters: Sequence[int], stride: Sequence[int], padding: Padding, dilation: Sequence[int]
 ) -> bool:
-    """Whether the library may give uninitialised numbers.
+    """Whether the library may give uninitialised or wrong numbers.
 
-    Version 3.2 does for AVX-512 where, in 3 dims, strided filters reach past both ends of the depth at once.
+    Version 3.2 does for AVX-512 where, in 3 dims, filters reach past both ends of the depth at once; strided ones
+    whatever the implementation is called.
     """
-    if len(image) != 5 or stride[0] == 1 or not any(padding[0]):
+    if len(image) != 5 or not all(padding[0]):
         return False
-    return image[2] < dilation[0] * (filters[2] - 1) + 1 + stride[0]
+    return image[2] < dilation[0] * (filters[2] - 1) + 1 + (stride[0] if stride[0] > 1 else 0)
+
+
+def _positions_of_one(result: tuple[int, ...]) -> int:
+    """How many positions of a depthwise layer's result to add up in float32."""
+    row = min(256, result[-1])
+    return max(4 * row, min(8 * row, _MOST_POSITIONS_OF_ONE))
 
 
 def _blocks(
     images: NDArray[Any],
     gradients: NDArray[Any],
-    groups: int,
-    kernel: int,
+    filters: tuple[int, ...],
     stride: tuple[int, ...],
     padding: tuple[tuple[int, int], ...],
     dilation: tuple[int, ...],
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], tuple[tuple[int, int], ...]]]:
     """Pairs of image and gradient, each dense, whose gradients of filters add up to the whole; with their padding."""
     samples, per_row, rows = len(images), math.prod(gradients.shape[3:]), gradients.shape[2]
-    few_channels = groups == 1 and images.shape[1] < 16
-    most = max(1, _MOST_POSITIONS // 8) if few_channels else _MOST_POSITIONS
+    few, depthwise = filters[2] <= 16, _is_depthwise(filters)
+    most = max(1, _MOST_POSITIONS // 32) if few else _MOST_POSITIONS
     step = max(1, -(-samples // -(-samples * rows * per_row // most)))
-    together = rows if step > 1 or not few_channels else -(-rows // -(-rows * per_row // most))
+    if depthwise:
+        most = _positions_of_one(gradients.shape)
+        step = max(1, most // (rows * per_row))
+    together = rows if step > 1 or not (few or depthwise) else -(-rows // -(-rows * per_row // most))
     size, before = images.shape[2], padding[0][0]
     for start in range(0, samples, step):
         for top in range(0, rows, together):
@@ -363,21 +408,49 @@ def _blocks(
                 yield images[part], gradients[part], padding
                 continue
             first = top * stride[0] - before
-            last = (end - 1) * stride[0] - before + dilation[0] * (kernel - 1) + 1
+            last = (end - 1) * stride[0] - before + dilation[0] * (filters[3] - 1) + 1
             if last > 0 and first < size:  # else these rows see zeros alone
                 zeros = (max(0, -first), max(0, last - size))
                 window = slice(max(0, first), min(size, last))
                 yield images[part, :, window], gradients[part, :, top:end], (zeros, *padding[1:])
 
 
-def _parts(filters: tuple[int, ...], axis: int, positions: int) -> int:
-    """Into how many parts to cut the channels that are summed over (axis 1 or 2 of the filters) beside positions."""
+def _parts(filters: tuple[int, ...], axis: int, positions: int, fewest: int = 1) -> int:
+    """Into how many parts to cut the channels that are summed over (axis 1 or 2 of the filters) beside positions.
+
+    Unless one part is short enough for anything there are at least ``fewest``. 0 where channels cannot be cut so.
+    """
     groups, channels = filters[0], filters[axis]
-    most = _MOST_TERMS if positions > 1 else 2 * _MOST_TERMS  # 1x1: the library itself adds up blocks
-    fewest = -(-channels * positions // most)
-    if groups > 1 or fewest == 1:
+    terms = channels * positions
+    if terms <= _MOST_TERMS_OF_ONE:
         return 1
-    return next((parts for parts in range(fewest, 2 * fewest + 1) if channels % (16 * parts) == 0), 1)
+    most = _MOST_TERMS if positions > 1 else 2 * _MOST_TERMS  # 1x1: the library itself adds up blocks
+    if channels % 16:
+        most //= 2
+    fewest = max(fewest, -(-terms // (_MOST_TERMS_OF_ONE if _is_alone(filters, 3 - axis) else most)))
+    if fewest == 1:
+        return 1
+    if groups > 1:
+        return 0
+    return next((parts for parts in range(fewest, 2 * fewest + 1) if channels % (16 * parts) == 0), 0)
+
+
+def _is_alone(filters: tuple[int, ...], axis: int) -> bool:
+    """Whether a group has one channel on this axis of the filters, so that the definition multiplies by a vector."""
+    return filters[axis] == 1 and not _is_depthwise(filters)
+
+
+def _scatters(filters: tuple[int, ...], stride: Sequence[int]) -> bool:
+    """Whether the definition of the adjoint adds up windows of products."""
+    _, per_group, channels, *kernel_size = filters
+    if _is_depthwise(filters) or math.prod(kernel_size) == 1:
+        return False
+    return max(stride) > 1 or per_group > 2 * channels
+
+
+def _is_depthwise(filters: tuple[int, ...]) -> bool:
+    groups, per_group, channels, *_ = filters
+    return is_depthwise((groups, per_group, channels))
 
 
 def _cut(filters: Layout, axis: int, parts: int) -> Layout:

@@ -25,6 +25,9 @@ from flownn.kernels.onednn.image_rows import (
 from flownn.kernels.onednn.memory import empty_channels_last
 from flownn.kernels.onednn.primitives import as_channels_last, cached
 
+# Rows of a block at most: so many numbers of a column are added in float32. The definition adds up rows of pixels
+# before float64 takes over: of short rows a block has fewer, very short ones are left to it.
+_RUN, _PER_PIXEL, _SHORTEST_ROW = 128, 4, 4
 _AFFINE_IN_PLACE = (SUB, "vector", ((MUL, "vector"), (ADD, "vector"), (SUM,)))
 
 
@@ -57,12 +60,15 @@ class _Plan(Blocks):
 def _normalize_groups(
     xp: Any, x: NDArray[Any], scale: NDArray[Any] | None, shift: NDArray[Any] | None, groups: int, eps: float
 ) -> Any:
-    if not x.size:
+    if not x.size or x.shape[-1] < _SHORTEST_ROW:
         return NotImplemented
     samples, channels = x.shape[:2]
     count = x.size // (samples * groups)
     rows = rows_of(x, x.size // (samples * channels))
-    plan = rows and cached(("normalize_groups", rows), partial(_Plan, rows))
+    if rows is None:
+        return NotImplemented
+    rows = rows._replace(block=min(rows.block, _RUN, _PER_PIXEL * x.shape[-1]))
+    plan = cached(("normalize_groups", rows), partial(_Plan, rows))
     if plan is None:
         return NotImplemented
     mean, squares = _moments(plan, x, groups)

@@ -19,8 +19,8 @@ __all__ = ["ENVIRONMENT_VARIABLE", "Library", "OneDNNError", "load"]
 
 ENVIRONMENT_VARIABLE = "FLOWNN_ONEDNN_LIBRARY"
 # OpenMP's threads wait for each other awake, by default for milliseconds, and take turns with whatever else the
-# processors have to do meanwhile, such as workers that load data. Rounds of waiting before they sleep: enough to meet the
-# next primitive, about 0.1 ms later, and few enough to leave most of the time to one busy process beside them.
+# processors have to do meanwhile, such as workers that load data. Rounds of waiting before they sleep: enough to meet
+# the next primitive, about 0.1 ms later, and few enough to leave most of the time to one busy process beside them.
 _WAIT_AWAKE = "10000"
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 _DISTRIBUTION = "onednn-cpu-gomp"

@@ -34,6 +34,8 @@ def _matrix_product(xp: Any, x: NDArray[Any], y: NDArray[Any], bias: NDArray[Any
     shape = (*lead, x.shape[-2], y.shape[-1])
     if y.ndim == 2 and x.ndim > 2 and x.flags.c_contiguous:
         x = x.reshape(-1, x.shape[-1])  # one large product instead of one per matrix
+    if 1 in (x.shape[-2], y.shape[-1]):
+        return NotImplemented  # by a vector: BLAS reads the matrix as fast, and keeps dozens of sums
     x, y = (array.reshape((1,) * (max(x.ndim, y.ndim) - array.ndim) + array.shape) for array in (x, y))
     computed = shape if x.ndim == len(shape) else (x.shape[0], y.shape[1])
     for copied in (False, True):  # a layout that the library does not multiply fast is copied

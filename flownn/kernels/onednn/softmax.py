@@ -25,8 +25,11 @@ from flownn.kernels.pointwise import like_layout
 
 _ACCURATE = 0x30000  # dnnl_softmax_accurate
 _EXP = 0x2A  # dnnl_eltwise_exp
-# Longer rows are summed in too few partial sums to be as exact as the definition.
-_LONGEST_ROW = 4096
+# Longer rows are summed in too few partial sums to be as exact as the definition; most of all where one number is so
+# large that the others, added one by one, lose their digits beside it.
+_LONGEST_ROW = 1024
+_LONGEST_ROW_BACKWARD = 4096
+_LEAST = -60  # with a larger number beside them, exponentials that the library takes for 0 are too small to count
 
 
 def _make_forward(shape: tuple[int, int]) -> Primitive:
@@ -45,9 +48,9 @@ def _make_backward(shape: tuple[int, int]) -> Primitive:
     )
 
 
-def _rows(x: NDArray[Any], axis: int) -> tuple[int, int] | None:
+def _rows(x: NDArray[Any], axis: int, longest: int) -> tuple[int, int] | None:
     """Number and length of the rows along an axis, None where they cannot be taken as a dense matrix."""
-    if x.dtype != np.float32 or not x.size or x.shape[axis] > _LONGEST_ROW:
+    if x.dtype != np.float32 or not x.size or x.shape[axis] > longest:
         return None
     if not np.moveaxis(x, axis, -1).flags.c_contiguous:
         return None
@@ -56,7 +59,7 @@ def _rows(x: NDArray[Any], axis: int) -> tuple[int, int] | None:
 
 @kernel("softmax_forward", device="cpu", provider="onednn")
 def _softmax_forward(xp: Any, x: NDArray[Any], axis: int, log: bool) -> Any:
-    shape = None if log else _rows(x, axis)
+    shape = None if log else _rows(x, axis, _LONGEST_ROW)
     run = shape and cached(("softmax", shape), partial(_make_forward, shape))
     if not run:
         return NotImplemented
@@ -68,7 +71,7 @@ def _softmax_forward(xp: Any, x: NDArray[Any], axis: int, log: bool) -> Any:
 
 @kernel("softmax_backward", device="cpu", provider="onednn")
 def _softmax_backward(xp: Any, g: NDArray[Any], y: NDArray[Any], axis: int, log: bool) -> Any:
-    shape = None if log or g.dtype != np.float32 else _rows(y, axis)
+    shape = None if log or g.dtype != np.float32 else _rows(y, axis, _LONGEST_ROW_BACKWARD)
     run = shape and cached(("softmax_backward", shape), partial(_make_backward, shape))
     if not run:
         return NotImplemented
@@ -89,7 +92,7 @@ def _exp_in_place(xp: Any, x: NDArray[Any]) -> Any:
     if x.dtype != np.float32 or not x.size or not x.flags.c_contiguous:
         return NotImplemented
     run = cached(("exp", x.size), partial(_make_exp, x.size))
-    if run is None or not x.max() <= 1:  # of nan the library makes inf, and large results have more rounding
+    if run is None or not _LEAST <= x.max() <= 1:  # of nan the library makes inf, and large results have more rounding
         return NotImplemented
     run(x, x)
     return None

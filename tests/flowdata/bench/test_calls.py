@@ -89,7 +89,6 @@ def test_windows_of_the_other_library(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {call.library for call in calls} == {NVIMGCODEC}
     assert [call.file for call in calls] == files
     assert [call.size for call in calls] == [window[2:] for window in asked]
-    assert decoding.decode_by_nvimgcodec is windows_only  # what was put in its place has left again
 
 
 def test_bad_pictures_are_left_out_where_the_pipeline_does_so(tmp_path: Path) -> None:

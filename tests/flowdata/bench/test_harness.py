@@ -24,6 +24,7 @@ from flowdata.bench.run import Options, bench
 from flowdata.errors import ConfigError
 from flowdata.pipeline import Pipeline
 from flowdata.resources import usable_cpus
+from flowdata.sample import Sample
 from flowdata.stages import Cut
 from tests.flowdata.bench.pipelines import AskServer, DependsOnProcess, SlowFiles, small
 
@@ -43,6 +44,10 @@ def ours(tmp_path: Path) -> Ours:
 
 def fails(sample: object, rng: object) -> object:
     raise RuntimeError("this stage is broken")
+
+
+def keeps(sample: Sample, rng: object) -> Sample:
+    return sample
 
 
 def test_a_rate_is_that_of_the_clock(ours: Ours) -> None:
@@ -151,13 +156,15 @@ def test_bytes_that_depend_on_the_process_make_the_result_invalid() -> None:
         {"workers": "auto"},
         {"executor": "serial"},
         {"executor": "thread", "workers": 2},
-        {"stages": (Cut(1), AskServer(0.0))},
+        {"stages": (Cut(1), AskServer(0.0), keeps)},
     ],
 )
 def test_every_way_to_run_a_pipeline_can_be_measured(change: dict[str, object]) -> None:
-    pipeline = replace(small(SlowFiles(), AskServer(0.0)), **change)
+    pipeline = replace(small(SlowFiles(), AskServer(0.0), keeps), **change)
     result = bench(pipeline, Options(rounds=1, timing=SHORT, max_repeats=0))
     assert result["valid"]
+    assert [each["name"] for each in result["steps"]] == ["read", "ask_server", f"{__name__}:keeps"]
+    assert [each["steps"] for each in result["groups"]][-1][-1] == f"{__name__}:keeps"
     assert ("as configured" in result["digests"]) is ("executor" not in change)
     assert result["skipped"].keys() == {"limit"}
     assert result["verdict"]["workers"]["busy"] > 0

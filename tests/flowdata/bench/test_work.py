@@ -13,7 +13,7 @@ from flowdata.bench.work import FirstRecords, as_plain, first_records, pictures,
 from flowdata.errors import ConfigError
 from flowdata.pipeline import Pipeline
 from flowdata.sample import SampleKey
-from flowdata.stages.decode import OFRecordImageDecoder
+from flowdata.stages.decode import ImageDecoder, OFRecordImageDecoder
 from flowdata.stages.geometry import Resize
 from flowdata.stages.normalize import CropMirrorNormalize
 from tests.flowdata.bench.pipelines import AskServer, photos
@@ -76,6 +76,7 @@ def test_random_windows_lie_in_the_picture_and_have_the_shares_asked_for() -> No
     [
         ((OFRecordImageDecoder(), Resize(size=(9, 9)), AskServer(0.0)), "ask_server"),
         ((OFRecordImageDecoder(color_space="GRAY"), Resize(size=(9, 9))), "ofrecord_image_decoder"),
+        ((ImageDecoder(encoded="file", dtype="float32"), Resize(size=(9, 9))), "image_decoder"),
         ((OFRecordImageDecoder(), Resize(size=(9, 9), interpolation="area")), "resize"),
         ((OFRecordImageDecoder(), Resize(size=(9, 9))), "normalize"),
         ((OFRecordImageDecoder(), Resize(size=(9, 9)), CropMirrorNormalize(mean=0.0, std=1.0, layout="NHWC")), "crop_"),

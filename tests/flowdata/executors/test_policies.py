@@ -101,10 +101,11 @@ def test_a_stage_may_refuse_after_it_has_written(caplog: pytest.LogCaptureFixtur
     pipeline = numbers(refuse, on_error="skip", max_bad_fraction=0.5)
     with caplog.at_level(logging.WARNING):
         got = batches(pipeline)
-    assert {(stage, error) for _, _, stage, error, _ in reports(got)} == {("function#2", "the picture is damaged")}
+    name = f"{__name__}:refuse"
+    assert {(stage, error) for _, _, stage, error, _ in reports(got)} == {(name, "the picture is damaged")}
     assert all((batch["image"] != -1).all() for batch in got)
     assert len(caplog.records) == len(BAD)  # each record once, not once an epoch
-    assert "left out: stage function#2: the picture is damaged" in caplog.text
+    assert f"left out: stage {name}: the picture is damaged" in caplog.text
 
 
 @pytest.mark.parametrize("executor", ["serial", "thread", "process"])

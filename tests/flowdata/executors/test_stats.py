@@ -15,7 +15,7 @@ import pytest
 from flowdata.executors import stats
 from flowdata.executors.stats import ConsumerClock, GroupStats, Meter, counter_words, settled, summarize
 from flowdata.loader import Loader
-from tests.flowdata.executors.synthetic import At, Sleep, numbers
+from tests.flowdata.executors.synthetic import At, Sleep, noise, numbers
 
 ALL = tuple(range(53))
 EXECUTORS = ["serial", "thread", "process"]
@@ -132,8 +132,8 @@ def test_a_slow_stage_is_named(executor: str) -> None:
         list(loader)
         got = loader.stats
     [group] = got.groups
-    assert [each.name for each in group.stages] == ["read", "function", "function#2"]
-    assert group.slowest_stage.name == "function#2"
+    assert [each.name for each in group.stages] == ["read", f"{noise.__module__}:noise", f"{At.__module__}:At"]
+    assert group.slowest_stage.name == f"{At.__module__}:At"
     assert group.samples >= got.samples == 53
     assert got.batches == 7
     assert 0.0026 < group.quantile(0.5) < 0.05  # the middle of a bucket

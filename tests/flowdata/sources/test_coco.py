@@ -1,8 +1,10 @@
 """COCO annotation files, against a slow reference written from the specification."""
 
+import json
 import pickle
 import random
 import time
+from array import array
 
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ from flowdata.pipeline import Pipeline
 from flowdata.pipeline_config import load_pipeline, pipeline_from
 from flowdata.sample import SampleKey
 from flowdata.sources.coco import COCOSource
-from flowdata.sources.coco_index import build_index
+from flowdata.sources.coco_index import build_index, load_annotations
 from flowdata.sources.order import Shuffled
 from flowdata.stages.decode import ImageDecoder
 from tests.helpers.coco import random_tree, write_coco
@@ -237,9 +239,23 @@ def change(tree, list_name, **changes):
     (tree_of({"keypoints": [1, 2, "x"]}), r"annotation 0: expected keypoints as x, y, visibility of each, found"),
     (tree_of({"keypoints": [1, 2]}), r"annotation 0: expected keypoints as x, y, visibility of each, found \[1, 2\]"),
 ])  # fmt: skip
-def test_annotations_that_are_not_what_they_should_be(tree, message):
+def test_annotations_that_are_not_what_they_should_be(tree, message, tmp_path):
     with pytest.raises(RecordError, match=rf"f\.json: {message}"):
         index_of(tree, remove=True)
+    (tmp_path / "f.json").write_text(json.dumps(tree))
+    with pytest.raises(RecordError, match=rf"f\.json: {message}"):
+        build_index(load_annotations(tmp_path / "f.json"), tmp_path / "f.json")
+
+
+def test_polygons_of_a_file_are_packed_as_they_are_read(tmp_path):
+    """Of a hundred thousand images, lists of numbers would take gigabytes."""
+    triangle = [0.1, 1, 2.5, 3, 1e300, 5]
+    tree = tree_of({"segmentation": [triangle, [1, 2]]}, {"segmentation": {"counts": [1]}}, {"segmentation": [[1] * 6]})
+    (tmp_path / "f.json").write_text(json.dumps(tree), encoding="utf-16")
+    found = [row["segmentation"] for row in load_annotations(tmp_path / "f.json")["annotations"]]
+    assert found[0] == [array("f", triangle), [1, 2]]
+    assert found[0][0].tolist() == np.array([0.1, 1, 2.5, 3, np.inf, 5], np.float32).tolist()
+    assert found[1:] == [{"counts": [1]}, [array("f", [1] * 6)]]
 
 
 def test_a_missing_bbox_and_image_id():

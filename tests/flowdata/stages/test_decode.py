@@ -9,6 +9,7 @@ from flowdata.records.wire import Feature
 from flowdata.sample import ArraySpec
 from flowdata.sources.ofrecord import RECORD_SPEC
 from flowdata.stages.decode import (
+    ImageDecoder,
     OFRecordBytesDecoder,
     OFRecordImageDecoder,
     OFRecordImageDecoderRandomCrop,
@@ -142,6 +143,24 @@ def test_image_decoder(color_space):
     channels = 1 if color_space == "GRAY" else 3
     assert decoder.output_spec(SPECS)["image"] == ArraySpec((None, None, channels), np.dtype(np.uint8), "HWC")
     assert found.shape == (20, 30, channels)
+
+
+@pytest.mark.parametrize("color_space", codec.COLOR_SPACES)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_whole_files_to_either_dtype(color_space, dtype):
+    data = codec.encode_jpeg(picture(20, 30))
+    content = sample_of(image=np.frombuffer(data, np.uint8))
+    decoder = ImageDecoder(color_space=color_space, dtype=dtype)
+    found = decoder(content, RNG)["image"]
+    np.testing.assert_array_equal(found, codec.decode(data, color_space).astype(dtype), strict=True)
+    spec = decoder.output_spec({"image": ArraySpec((None,), np.dtype(np.uint8))})["image"]
+    assert spec == ArraySpec((None, None, found.shape[2]), np.dtype(dtype), "HWC")
+    assert found.flags.writeable
+
+
+def test_other_dtypes_are_refused():
+    with pytest.raises(ConfigError, match="image_decoder: expected dtype to be uint8 or float32, got 'float16'"):
+        ImageDecoder(dtype="float16")
 
 
 def test_image_decoder_names_feature_and_damage():

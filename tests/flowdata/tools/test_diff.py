@@ -7,6 +7,7 @@ import pytest
 
 from flowdata import codec
 from flowdata.cli import main
+from flowdata.errors import StageError
 from flowdata.mixing import MixUp
 from flowdata.pipeline_config import load_pipeline
 from flowdata.tools.diff import Difference, as_picture, compare, distances, drawn
@@ -74,7 +75,8 @@ def test_the_picture_shows_both_and_the_difference(folder, capsys):
     assert run(capsys, "--out", "x.png")[0] == 1
     drawing = codec.decode((folder / "x.png").read_bytes())
     panels = [drawing[18 : 18 + 24 * 7, start : start + 20 * 7][3::7, 3::7] for start in (0, 144, 288)]
-    [difference, _] = compare(*(load_pipeline(name) for name in ("a.yaml", "b.yaml")), folder / "pictures", 4)
+    found = compare(*(load_pipeline(name) for name in ("a.yaml", "b.yaml")), folder / "pictures", 4)
+    [difference, _] = found.outputs
     first, second = (each.transpose(1, 2, 0) for each in difference.pair)
     low, high = min(first.min(), second.min()), max(first.max(), second.max())
     for panel, values in zip(panels, (first - low, second - low, None), strict=True):
@@ -89,8 +91,8 @@ def test_random_stages_draw_the_same_for_the_same_seed(folder):
     text = PIPELINE.replace("MEAN", "1").replace("- resize", "- rand_augment\n  - resize")
     (folder / "a.yaml").write_text(text)
     one = load_pipeline("a.yaml")
-    assert [each.differing for each in compare(one, one, folder / "pictures", 4)] == [0, 0]
-    assert compare(one, replace(one, seed=1), folder / "pictures", 4)[0].differing > 0
+    assert [each.differing for each in compare(one, one, folder / "pictures", 4).outputs] == [0, 0]
+    assert compare(one, replace(one, seed=1), folder / "pictures", 4).outputs[0].differing > 0
 
 
 def test_sizes_outputs_and_batch_transforms(folder, capsys):
@@ -106,6 +108,79 @@ def test_sizes_outputs_and_batch_transforms(folder, capsys):
     assert code == 1
     assert lines[-1].startswith("batch_transforms: different; they are not run")
     assert load_pipeline("b.yaml").batch_transforms == (MixUp(num_classes=3),)
+
+
+# -- bad pictures ----------------------------------------------------------------------------------------------------
+
+
+def damage(folder, number):
+    path = folder / "pictures" / f"{number}.png"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def test_a_picture_that_both_refuse_is_named_and_no_difference(folder, capsys):
+    changed(folder, "batch_size: 2", "batch_size: 3")
+    damage(folder, 1)
+    code, lines = run(capsys)
+    assert (code, lines[:2]) == (0, ["image: equal in 3 samples", "label: equal in 3 samples"])
+    assert len(lines) == 3
+    assert lines[2].startswith("pictures/1.png: both refuse it: stage ofrecord_image_decoder: ")
+    changed(folder, "mean: 100", "mean: 99")
+    code, lines = run(capsys)
+    assert (code, lines[0]) == (1, "image: 3 of 3 samples differ")
+
+
+@pytest.mark.parametrize("which", ["first", "second"])
+def test_a_picture_that_one_accepts_is_a_difference(folder, capsys, which):
+    changed(folder, "- ofrecord_image_decoder", "- ofrecord_image_decoder: {max_pixels: 1270}")  # 3.png has 33 x 40
+    (folder / "pictures" / "4.png").write_bytes(b"no picture")
+    if which == "first":
+        (folder / "a.yaml").rename("c.yaml")
+        (folder / "b.yaml").rename("a.yaml")
+        (folder / "c.yaml").rename("b.yaml")
+    code, lines = run(capsys)
+    assert code == 1
+    assert lines[0] == "image: equal in 2 samples"
+    assert lines[2:4] == [
+        f"pictures/{number}.png: only the {which} refuses it: stage ofrecord_image_decoder: feature 'encoded': PNG "
+        f"image of {30 + number} x 40 pixels is over the limit of 1270 pixels"
+        for number in (2, 3)
+    ]
+    assert lines[4].startswith("pictures/4.png: both refuse it: stage ofrecord_image_decoder: ")
+
+
+def test_both_refuse_for_reasons_of_their_own(folder, capsys):
+    (folder / "a.yaml").write_text(PIPELINE.replace("image_decoder", "image_decoder: {max_pixels: 1200}"))
+    (folder / "b.yaml").write_text(PIPELINE.replace("image_decoder", "image_decoder: {max_pixels: 1210}"))
+    for name in ("a.yaml", "b.yaml"):
+        (folder / name).write_text((folder / name).read_text().replace("MEAN", "100"))
+    code, lines = run(capsys)
+    assert code == 0
+    reasons = [
+        f"stage ofrecord_image_decoder: feature 'encoded': PNG image of 31 x 40 pixels is over the limit of {limit} "
+        f"pixels"
+        for limit in (1200, 1210)
+    ]
+    assert lines[2] == f"pictures/1.png: both refuse it, the first: {reasons[0]}, the second: {reasons[1]}"
+
+
+def test_where_nothing_can_be_compared_nothing_is_equal(folder, capsys):
+    changed(folder, "batch_size: 2", "batch_size: 3")
+    for number in range(4):
+        damage(folder, number)
+    code, lines = run(capsys)
+    assert code == 1
+    assert lines[0] == "image: not compared, there is no picture that both accept"
+    assert len(lines) == 2 + 4
+
+
+def test_a_mistake_in_a_stage_is_no_bad_picture(folder):
+    def fails(sample, rng):
+        raise ZeroDivisionError("by hand")
+
+    one = load_pipeline("a.yaml")
+    with pytest.raises(StageError, match="ZeroDivisionError: by hand"):
+        compare(one, replace(one, stages=(*one.stages, fails)), folder / "pictures", 4)
 
 
 @pytest.mark.parametrize(("arguments", "code", "message"), [

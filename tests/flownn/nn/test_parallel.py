@@ -44,6 +44,20 @@ def test_gradients_are_those_of_the_whole_batch_on_every_rank(size: int) -> None
             np.testing.assert_allclose(found[name], gradient, rtol=1e-10, atol=1e-13)
 
 
+def test_gradients_have_the_bits_of_the_mean_of_both_ranks_alone() -> None:
+    data, target = DATA.astype(np.float32), TARGET
+    alone = [gradients(model().float(), data[rank::2], target[rank::2]) for rank in range(2)]
+
+    def rank(comm: Any) -> dict[str, Any]:
+        return gradients(
+            DistributedDataParallel(model().float(), comm=comm), data[comm.rank :: 2], target[comm.rank :: 2]
+        )
+
+    for found in run_ranks(2, rank):
+        for name, gradient in found.items():
+            np.testing.assert_array_equal(gradient, (alone[0][name] + alone[1][name]) / np.float32(2))
+
+
 def test_state_is_the_modules_and_no_grad_sends_nothing() -> None:
     def rank(comm: Any) -> None:
         net = DistributedDataParallel(nn.BatchNorm1d(3), comm=comm)

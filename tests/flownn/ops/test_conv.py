@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import flownn as flow
 from flownn.autograd import wrap
 from flownn.errors import DtypeError, ShapeError
-from flownn.ops.conv import conv
+from flownn.ops.conv import conv, conv_transpose
 from tests.helpers.op_cases import QUESTIONS, OpCase, name_of
 
 
@@ -141,6 +142,40 @@ def test_different_dtypes_are_refused() -> None:
         conv(np.ones((1, 3, 5, 5), np.float32), np.ones((4, 3, 3, 3)), **attributes(2))
     with pytest.raises(DtypeError, match="Conv2d: expected a floating point input, got int64"):
         conv(np.ones((1, 3, 5, 5), np.int64), np.ones((4, 3, 3, 3), np.int64), **attributes(2))
+
+
+class Sink:
+    """Takes a quarter of a gradient."""
+
+    factor = 0.25
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.buffer = np.full(shape, np.nan, dtype)
+
+    def ready(self, run: Any, multiplied: bool) -> None:
+        if not multiplied:
+            self.buffer *= self.factor
+
+
+@pytest.mark.parametrize("kernels", ["auto", "portable"])
+@pytest.mark.parametrize("function", [conv, conv_transpose])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize(("size", "groups"), [(3, 1), (24, 1), (24, 4)])  # less than filters, more
+def test_filters_gradient_in_memory_that_waits_for_it(
+    kernels: str, function: Any, dtype: Any, size: int, groups: int
+) -> None:
+    """To the last bit, whether the gradient or what it is computed from is multiplied by the factor."""
+    rng = np.random.default_rng(size)
+    x = rng.standard_normal((2, 16, size, size)).astype(dtype)
+    weight = rng.standard_normal((16, 16 // groups, 3, 3)).astype(dtype)
+    with flow.use_kernels(kernels):
+        plain, waiting = (wrap(weight.copy(), requires_grad=True) for _ in range(2))
+        waiting.grad_sink = sink = Sink(weight.shape, dtype)
+        for w in (plain, waiting):
+            y = function(wrap(x), w, **attributes(2, stride=2, padding=1, groups=groups))
+            y.backward(np.cos(np.arange(y.data.size)).reshape(y.data.shape).astype(dtype))
+    assert waiting.grad.data is sink.buffer
+    np.testing.assert_array_equal(sink.buffer, plain.grad.data * dtype(0.25))
 
 
 @pytest.mark.torch

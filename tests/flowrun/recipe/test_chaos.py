@@ -44,7 +44,7 @@ def has_victim(process: subprocess.Popen[str], kind: str) -> bool:
 
 @pytest.mark.parametrize("kind", ["worker", "rank", "flowrun"])
 def test_kill(digits: Path, tmp_path: Path, campaign: Campaign, kind: str) -> None:
-    for number, rng in enumerate(campaign(10, 2)):
+    for number, rng in enumerate(campaign(10, 1)):
         place = tmp_path / f"run{number}"
         with jobs.nothing_left() as watched:
             process = jobs.start(

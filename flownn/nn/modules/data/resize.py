@@ -58,9 +58,9 @@ class ImageDecode(Module):
 
     def __init__(self, dtype: Any = dtypes.uint8, color_space: str = "BGR") -> None:
         super().__init__()
-        self._dtype = _dtype("ImageDecode", dtype)
+        kind = _dtype("ImageDecode", dtype).dtype.name
         with argument_errors("ImageDecode", "image_decoder"):
-            self._stage = ImageDecoder(color_space=color_space)  # type: ignore[arg-type]
+            self._stage = ImageDecoder(color_space=color_space, dtype=kind)  # type: ignore[arg-type]
 
     def forward(self, input: Tensor) -> Tensor:
         """Decode the files."""
@@ -73,7 +73,8 @@ class ImageDecode(Module):
                     f"({sample.origin})"
                 )
         specs = {"image": ArraySpec((None,), np.dtype(np.uint8))}
-        return _converted(run_stage("ImageDecode", self._stage, specs, samples, "image"), self._dtype)
+        result: Tensor = run_stage("ImageDecode", self._stage, specs, samples, "image")
+        return result
 
 
 class ImageResize(Module):
@@ -187,9 +188,3 @@ def _dtype(module: str, dtype: Any) -> dtypes.dtype:
     if found not in _DTYPES:
         raise DtypeError(f"{module}: expected dtype uint8 or float32, got {found}")
     return found
-
-
-def _converted(tensor: Any, dtype: dtypes.dtype) -> Tensor:
-    """A ``tensor_buffer`` whose elements have another type."""
-    values = [each.astype(dtype.dtype, copy=False) for each in tensor.values]
-    return HostTensor(tensor.dtype, values, tensor.origins)

@@ -30,10 +30,4 @@ def run(body: Callable[..., Any], args: Sequence[Any]) -> list[Any]:
     return [y, *(each for each in backward(g) if each is not None)]
 
 
-def terms(args: Sequence[Any]) -> int:
-    """Running sums go along a row, or over 256 rows; over equal rows all roundings go the same way."""
-    longest = min(256, max(args[0].shape))
-    return longest**2 if args[-1].strides[0] == 0 else longest
-
-
-ROWS = [Row(normalize_rows, draw, run, terms=terms)]
+ROWS = [Row(normalize_rows, draw, run)]

@@ -71,7 +71,7 @@ def draw_avg_backward(rng: random.Random) -> Any:
 
 ROWS = [
     Row(max_pool_forward, draw_max),
-    Row(max_pool_backward, draw_max_backward, terms=lambda args: math.prod(args[2].kernel_size)),
-    Row(avg_pool_forward, draw_avg, terms=lambda args: math.prod(args[1].kernel_size)),
-    Row(avg_pool_backward, draw_avg_backward, terms=lambda args: math.prod(args[1].kernel_size)),
+    Row(max_pool_backward, draw_max_backward),
+    Row(avg_pool_forward, draw_avg),
+    Row(avg_pool_backward, draw_avg_backward),
 ]

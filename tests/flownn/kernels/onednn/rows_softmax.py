@@ -53,6 +53,6 @@ def run_exp(body: Any, args: Any) -> list[Any]:
 
 ROWS = [
     Row(exp_in_place, draw_exp, run=run_exp),
-    Row(softmax_forward, draw_forward, terms=lambda args: args[0].shape[args[1]]),
-    Row(softmax_backward, draw_backward, terms=lambda args: args[0].shape[args[2]]),
+    Row(softmax_forward, draw_forward),
+    Row(softmax_backward, draw_backward),
 ]

@@ -26,15 +26,12 @@ class Row:
             takes). Some should be what the body declines.
         run: Calls a body with ``np`` and such arguments and gives the float arrays to compare; for kernels whose
             result is not an array or a tuple of arrays, or that write into their arguments.
-        terms: How many products are added up to one number of the result: oneDNN's convolutions and products keep a
-            running sum, whose error grows with the root of this; BLAS, behind the portable bodies, adds up blocks.
         largest: 2e-5 unless the definition itself is that sensitive, with the reason beside it.
     """
 
     kernel: Kernel
     draw: Callable[[random.Random], Sequence[Any]]
     run: Callable[[Callable[..., Any], Sequence[Any]], list[Any]] = lambda body, args: _as_list(body(np, *args))
-    terms: Callable[[Sequence[Any]], int] = lambda args: 1
     largest: float = 2e-5
 
     def __str__(self) -> str:

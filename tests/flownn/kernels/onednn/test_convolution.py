@@ -112,6 +112,19 @@ def test_gradients_of_filters_over_many_positions_are_added_in_blocks(
     np.testing.assert_allclose(blocks, whole, atol=1e-5 * np.abs(whole).max())
 
 
+@pytest.mark.parametrize("provided", [True, False])
+def test_the_gradient_of_filters_goes_where_it_shall(provided: bool) -> None:
+    body = correlate_filters.provider_body("onednn") if provided else correlate_filters.portable
+    x, y = draw(4, 16, 9, 9), draw(4, 32, 9, 9)
+    expected = body(np, y, x, (32, 16, 3, 3), *ONCE)
+    memory = np.full(expected.size + 32, np.nan, np.float32)
+    out = memory[16:-16].reshape(expected.shape)
+    assert body(np, y, x, out.shape, *ONCE, out) is out
+    np.testing.assert_array_equal(out, expected)
+    assert np.isnan(memory[:16]).all()
+    assert np.isnan(memory[-16:]).all()
+
+
 def test_the_gradient_of_the_first_layers_filters_keeps_its_digits() -> None:
     """A running sum over all positions is off by ten times what the portable kernel is."""
     x, y = draw(16, 3, 128, 128), draw(16, 16, 128, 128)
@@ -126,14 +139,78 @@ def test_the_gradient_of_the_first_layers_filters_keeps_its_digits() -> None:
     assert np.abs(mine - wide).max() <= 4 * np.abs(portable - wide).max()
 
 
-def test_strided_filters_deeper_than_the_image_are_declined() -> None:
-    """The library leaves some of these gradients unwritten: random memory."""
-    x, y = draw(2, 2, 7, 14, 14), draw(2, 19, 6, 8, 12)
-    attributes = ((2, 2, 1), ((5, 5), (2, 2), (0, 0)), (1, 1, 1), 1)
-    for _ in range(3):
-        with flow.use_kernels("onednn"):
-            mine = correlate_filters(np, y, x, (19, 2, 7, 4, 3), *attributes)
-        np.testing.assert_array_equal(mine, correlate_filters.portable(np, y, x, (19, 2, 7, 4, 3), *attributes))
+def errors(entry: Any, *args: Any) -> tuple[float, float]:
+    """The root mean squares of the body's errors and of the portable one's."""
+    wide = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in args]
+    reference = entry.portable(np, *wide)
+    bodies = entry.provider_body("onednn"), entry.portable
+    mine, portable = (float(np.sqrt(np.square(body(np, *args) - reference).mean())) for body in bodies)
+    return mine, portable
+
+
+@pytest.mark.parametrize(("size", "stride"), [(7, 1), (14, 1), (56, 1), (112, 2)])
+def test_gradients_of_depthwise_filters_keep_their_digits(size: int, stride: int) -> None:
+    """A running sum over all positions is off by up to 20 times what the portable kernel is."""
+    out = (size - 1) // stride + 1
+    x, y = draw(4, 32, size, size), draw(4, 32, out, out)
+    mine, portable = errors(correlate_filters, y, x, (32, 1, 3, 3), (stride,) * 2, *ONCE[1:3], 32)
+    assert mine <= 4 * portable
+
+
+def test_the_gradient_of_filters_that_see_zeros_alone_is_zero() -> None:
+    """Also where it is computed in blocks, none of which has any of the image in it."""
+    x, y = draw(1, 32, 1, 300), draw(1, 32, 5, 300)
+    attributes = ((3, 1), ((8, 5), (0, 0)), (1, 1), 32)
+    with flow.use_kernels("onednn"):
+        mine = correlate_filters(np, y, x, (32, 1, 1, 1), *attributes)
+    np.testing.assert_array_equal(mine, correlate_filters.portable(np, y, x, (32, 1, 1, 1), *attributes))
+    np.testing.assert_array_equal(mine, 0)
+
+
+@pytest.mark.parametrize(
+    ("channels", "filters", "kernel", "groups"),
+    [
+        (64, 1, 3, 1),  # the definition multiplies by a vector
+        (100, 1, 3, 1),
+        (180, 9, 7, 3),  # many products, in groups
+        (130, 8, 5, 1),  # or of a number of channels that cannot be cut
+    ],
+)
+def test_sums_that_cannot_be_cut_are_declined_and_others_keep_their_digits(
+    channels: int, filters: int, kernel: int, groups: int
+) -> None:
+    pad = kernel // 2
+    attributes = ((1, 1), ((pad, pad),) * 2, (1, 1), groups)
+    x, w = draw(2, channels, 20, 20), draw(filters, channels // groups, kernel, kernel)
+    body = correlate.provider_body("onednn")
+    if channels % 64:
+        assert body(np, x, w, None, *attributes) is NotImplemented
+    else:
+        mine, portable = errors(correlate, x, w, None, *attributes)
+        assert mine <= 2 * portable
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (7, 2)])
+def test_the_adjoint_of_few_channels_and_many_windows_keeps_its_digits(kernel: int, stride: int) -> None:
+    """The definition adds up windows, each of 64 products."""
+    pad = kernel // 2
+    y, w = draw(2, 64, 20, 20), draw(64, 3, kernel, kernel)
+    size = 20 * stride
+    mine, portable = errors(correlate_adjoint, y, w, None, (size, size), (stride,) * 2, ((pad, pad),) * 2, (1, 1), 1)
+    assert mine <= 4 * portable
+
+
+def test_filters_deeper_than_the_image_are_declined() -> None:
+    """The library leaves some of these gradients unwritten, or adds them up wrongly."""
+    for image, result, shape, attributes in (
+        ((2, 2, 7, 14, 14), (2, 19, 6, 8, 12), (19, 2, 7, 4, 3), ((2, 2, 1), ((5, 5), (2, 2), (0, 0)), (1, 1, 1), 1)),
+        ((3, 3, 3, 14, 14), (3, 16, 4, 6, 3), (16, 3, 7, 4, 3), ((1, 1, 5), ((5, 2), (1, 0), (1, 0)), (1, 3, 1), 1)),
+    ):
+        x, y = draw(*image), draw(*result)
+        for _ in range(3):
+            with flow.use_kernels("onednn"):
+                mine = correlate_filters(np, y, x, shape, *attributes)
+            np.testing.assert_array_equal(mine, correlate_filters.portable(np, y, x, shape, *attributes))
 
 
 @pytest.mark.parametrize("attributes", [

@@ -55,6 +55,20 @@ def test_functions_of_single_elements(op: Callable[..., Any], attrs: dict[str, A
                 np.testing.assert_allclose(back, pointwise_gradient.portable(np, g, saved, function), atol=1e-6)
 
 
+@pytest.mark.parametrize("op", [activation.hardsigmoid, activation.hardswish, activation.hardtanh, activation.relu])
+@pytest.mark.parametrize("edge", [-3, -1, 0, 1, 3])
+def test_gradients_beside_an_edge(op: Callable[..., Any], edge: float) -> None:
+    function = function_of(op)
+    x = np.float32(edge) + np.arange(-8, 9, dtype=np.float32) * np.spacing(np.float32(edge or 1))
+    for part in (x, x[x != np.nextafter(np.float32(3), np.float32(0))]):
+        part = np.resize(part, 200)
+        saved = pointwise.portable(np, part, function) if function.saves_result else part
+        with use_kernels("onednn"):
+            back = pointwise_gradient(np, np.ones_like(part), saved, function)
+        expected = pointwise_gradient.portable(np, np.ones_like(part), saved, function)
+        np.testing.assert_allclose(back, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_an_infinite_gradient_stays_where_the_function_is_flat() -> None:
     function, g = function_of(activation.relu), np.array([np.inf, -np.inf, np.nan, 1], np.float32)
     with use_kernels("onednn"):

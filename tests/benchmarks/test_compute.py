@@ -1,51 +1,47 @@
-"""The scripts as users start them, in their quick form."""
+"""compute.py as users start it, in its quick form."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.computing import command
-from benchmarks.computing.sizes import CHANNELS_LAST, COMPILED, NUMPY, OURS, PARTS, QUICK, SIDES, TORCH, TRAINING
-from tests.helpers.jobs import environment
+from benchmarks.computing.sizes import (
+    CHANNELS_LAST,
+    COMPILED,
+    NUMPY,
+    OURS,
+    PARTS,
+    PORTABLE,
+    QUICK,
+    SIDES,
+    TORCH,
+    TRAINING,
+)
+from tests.benchmarks.scripts import HAS_TORCH, documented_fields, run
 
-ROOT = Path(__file__).resolve().parents[2]
-HAS_TORCH = importlib.util.find_spec("torch") is not None
-
-
-def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The script, with nothing on its path but what it finds itself."""
-    words = [sys.executable, f"benchmarks/{script}", *map(str, arguments)]
-    variables = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
-    return subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=280, check=False)
-
-
-def documented_fields(heading: str) -> set[str]:
-    """First names in the tables of a section of the documentation."""
-    text = (ROOT / "docs/benchmarks.md").read_text().partition(heading)[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    return {name.partition(".")[0] for row in rows for name in re.findall(r"`([\w.]+)`", row)}
+WITHOUT = {"resnet50": (PORTABLE, CHANNELS_LAST)}  # ResNet-18 shows that these sides train such a network
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_in_its_quick_form(part: str, tmp_path: Path) -> None:
-    done = run("compute.py", part, "--quick", "--rounds", 1, "--threads", 1, "--json", tmp_path / "a" / "result.json")
+    without = WITHOUT.get(part, ())
+    done = run(
+        "compute.py", part, "--quick", "--rounds", 1, "--threads", 1, "--json", tmp_path / "a" / "result.json",
+        *(word for side in without for word in ("--without", side)),
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "a" / "result.json").read_text())
     assert set(result) == documented_fields("## The JSON file of compute.py")
     assert result["environment"]["packages"]["numpy"]
     assert list(result["parts"]) == [part]
     found = result["parts"][part]
-    left_out = {COMPILED} if HAS_TORCH else {TORCH, CHANNELS_LAST, COMPILED}
+    left_out = {COMPILED, *without} if HAS_TORCH else {TORCH, CHANNELS_LAST, COMPILED, *without}
     assert {*found["sides"], *found["skipped"]} == set(SIDES[part]) - left_out
     assert {OURS, NUMPY if part == "overhead" else OURS} <= set(found["sides"])
     for figure in found["figures"].values():
@@ -65,27 +61,6 @@ def test_a_part_in_its_quick_form(part: str, tmp_path: Path) -> None:
     if HAS_TORCH:
         assert TORCH in found["sides"]
         assert "torch" in done.stdout
-
-
-@pytest.mark.mpi
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_the_data_parallel_step_in_its_quick_form(tmp_path: Path) -> None:
-    done = run("ddp_step.py", "--quick", "--rounds", 1, "--json", tmp_path / "result.json")
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert set(result) == documented_fields("## The JSON file of ddp_step.py")
-    sides = {"flownn DDP", "without communication", "its allreduces alone"}
-    assert set(result["seconds"]) == sides | ({"torch DDP", "torch DDP channels-last"} if HAS_TORCH else set())
-    figures = {side: values[0] for side, values in result["rounds"].items()}
-    parts = figures["without communication"] + figures["its allreduces alone"]
-    assert result["cost"]["median"] == pytest.approx(figures["flownn DDP"] / parts)
-    assert sum(result["sides"]["flownn DDP"]["buckets"]) > 4 * 11_000_000  # all gradients of a ResNet-18
-    assert {"compute", "flowdist-reduce"} <= set(result["threads"])
-    assert result["threads"]["compute"] > 0.3
-    assert len(result["targets"]) == 4
-    if HAS_TORCH:
-        assert result["check"]["equal"]
 
 
 # -- without starting everything -------------------------------------------------------------------------------------
