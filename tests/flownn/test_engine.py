@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flownn as flow
-from flownn.autograd import PlacedGradient, op
+from flownn.autograd import PlacedGradient, Summand, op
 from flownn.errors import GradientError, ShapeError
 
 
@@ -424,3 +424,62 @@ def test_a_backward_inside_a_backward() -> None:
     x = leaf(1)
     nested(x * 2).backward()
     assert (x.grad.tolist(), inner.grad.tolist()) == ([2], [10])
+
+
+def test_a_summand_is_offered_the_gradient_that_has_arrived_where_nobody_else_holds_that() -> None:
+    held = np.ones(2)
+    offered: list[Any] = []
+
+    def after(first: Any) -> flow.Tensor:
+        """Two ops use one result: the gradient of the second, then the summand of the first."""
+
+        @op
+        def adds(xp: Any, x: Any) -> Any:
+            def compute(onto: Any) -> Any:
+                offered.append(onto)
+                if onto is None:
+                    return np.full(2, 2.0)
+                onto += 2
+                return onto
+
+            return x * 1, lambda g: (Summand(compute),)
+
+        @op
+        def comes_first(xp: Any, x: Any) -> Any:
+            return x * 1, lambda g: (first,)
+
+        x = leaf(1, 2)
+        y = x * 1
+        total = adds(y).sum() + comes_first(y).sum()  # the newest op runs first
+        total.backward()
+        assert x.grad.tolist() == [3, 3]
+        return x
+
+    after(lambda: np.ones(2))
+    assert offered.pop() is not None
+    after(lambda: held)
+    assert offered.pop() is None
+    assert held.tolist() == [1, 1]
+    with flow.autograd.detect_anomaly():  # every contribution is looked at alone
+        after(lambda: np.ones(2))
+    assert offered == [None]
+
+
+def test_an_aligned_array_of_which_nobody_knows_is_added_to_in_place() -> None:
+    addresses: list[int] = []
+
+    @op
+    def aligned(xp: Any, x: Any) -> Any:
+        def fresh() -> Any:
+            raw = np.empty(3 * 8 + 64, np.uint8)
+            array = raw[64 - raw.ctypes.data % 64 :][:24].view(np.float64)
+            array[:] = 1
+            addresses.append(array.ctypes.data)
+            return array
+
+        return x * 1, lambda g: (fresh,)
+
+    x = leaf(1, 2, 3)
+    (aligned(x) + aligned(x)).sum().backward()
+    assert x.grad.tolist() == [2, 2, 2]
+    assert x.grad.data.ctypes.data in addresses

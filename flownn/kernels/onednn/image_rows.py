@@ -61,8 +61,8 @@ SUM = -1  # not one of the library's numbers
 _OF_ONE = (ELU, LINEAR)  # functions of a number and two parameters
 
 _VECTOR = 16  # numbers in the widest register; the fast implementations take multiples of it
-_WIDTH = 4096  # of a row
-_BLOCK_BYTES = 4 << 20  # with the result it fits the caches of most processors; a call has its price
+_WIDTH = 1024  # of a row
+_BLOCK_BYTES = 2 << 20  # with the result it fits the second-level caches of a few cores
 _NARROW = 256  # the least width: with less, columns are long
 _RUN = 256  # rows of a block at most: that many numbers are added in float32
 

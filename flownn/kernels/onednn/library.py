@@ -19,9 +19,9 @@ __all__ = ["ENVIRONMENT_VARIABLE", "Library", "OneDNNError", "load"]
 
 ENVIRONMENT_VARIABLE = "FLOWNN_ONEDNN_LIBRARY"
 # OpenMP's threads wait for each other awake, by default for milliseconds, and take turns with whatever else the
-# processors have to do meanwhile, such as workers that load data. Rounds of waiting before they sleep; a step takes as
-# long as with the default where nothing else runs, and half as long beside one busy process.
-_WAIT_AWAKE = "1000"
+# processors have to do meanwhile, such as workers that load data. Rounds of waiting before they sleep: enough to meet
+# the next primitive, about 0.1 ms later, and few enough to leave most of the time to one busy process beside them.
+_WAIT_AWAKE = "10000"
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 _DISTRIBUTION = "onednn-cpu-gomp"
 _AVX2 = 7  # bits of dnnl_cpu_isa_t: each instruction set contains those of its predecessors

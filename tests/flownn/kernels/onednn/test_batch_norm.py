@@ -104,3 +104,25 @@ def test_channels_last_comes_out_channels_last_and_plain_stays_plain(with_addend
             grad_x = gradients.x(np.zeros(16), np.zeros(16))
         assert y.strides == grad_x.strides == x.strides
         assert gradients.addend is None if addend is None else gradients.addend.strides == x.strides
+
+
+@pytest.mark.parametrize("shape", [(4, 64, 56, 56), (3, 24, 57, 64)])
+def test_every_block_of_the_backward_finds_its_own_bits(shape: tuple[int, ...]) -> None:
+    x, g = image(8, shape), image(9, shape)
+    (y, backward), (expected, portable) = both(x, *vectors(shape[1]), relu=True, from_x=True)
+    np.testing.assert_array_equal(y > 0, expected > 0)
+    got, want = (each(g).x(None, None) for each in (backward, portable))
+    np.testing.assert_array_equal(got != 0, want != 0)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_relu_of_any_finite_or_infinite_sum_is_the_maximum_with_zero() -> None:
+    x = image(10)
+    x[0, 0, 0, :8] = [3e38, -3e38, 1e-45, -1e-45, -0.0, 104, -104, 89]
+    addend = np.zeros_like(x)
+    addend[0, 1, 0, :2] = np.inf, -np.inf
+    zeros, ones = np.zeros(16), np.ones(16)
+    for other in (addend, None):
+        (y, _), (expected, _) = both(x, zeros, ones, zeros, other, relu=True)
+        np.testing.assert_array_equal(y, expected)
+        assert not np.signbit(y).any()

@@ -211,3 +211,22 @@ def test_filters_deeper_than_the_image_are_declined() -> None:
             with flow.use_kernels("onednn"):
                 mine = correlate_filters(np, y, x, shape, *attributes)
             np.testing.assert_array_equal(mine, correlate_filters.portable(np, y, x, shape, *attributes))
+
+
+@pytest.mark.parametrize("attributes", [
+    {"kernel": 1}, {"kernel": 3}, {"kernel": 3, "stride": 2}, {"kernel": 1, "stride": 2}, {"kernel": 3, "groups": 4},
+    {"kernel": 3, "filters": 256}, {"kernel": 3, "bias": True}, {"kernel": 3, "plain": True},
+], ids=str)  # fmt: skip
+def test_the_adjoint_is_added_to_what_there_is(attributes: dict[str, Any]) -> None:
+    kernel, stride, groups = attributes["kernel"], attributes.get("stride", 1), attributes.get("groups", 1)
+    filters = attributes.get("filters", 32)
+    w = draw(filters, 48 // groups, kernel, kernel)
+    bias = draw(48) if "bias" in attributes else None
+    before = draw(2, 48, 9, 8) if "plain" in attributes else np.moveaxis(draw(2, 9, 8, 48), -1, 1)
+    y = draw(2, filters, 9 if stride == 1 else 5, 8 if stride == 1 else 4)
+    around = ((stride, stride), ((kernel // 2, kernel // 2),) * 2, (1, 1), groups)
+    alone = correlate_adjoint.portable(np, *(each.astype(np.float64) for each in (y, w)), bias, (9, 8), *around)
+    for body in (correlate_adjoint.provider_body("onednn"), correlate_adjoint.portable):
+        onto = before.copy("K")
+        assert body(np, y, w, bias, (9, 8), *around, onto=onto) is onto
+        np.testing.assert_allclose(onto, before + alone, rtol=0, atol=5e-6 * np.abs(alone).max())
