@@ -270,11 +270,11 @@ class Pipeline:
 
     def advance(self, sample: Sample, numbers: range, steps: StepTimes | None = None) -> Sample:
         """Some of the further steps of :meth:`process`, by their numbers."""
-        clock = time.perf_counter_ns
+        clock, stages = time.perf_counter_ns, self._named_stages
         key, before = sample.key, clock()
         with streams() as stream:
             for number in numbers:
-                name, each = self._named_stages[number - 1]
+                name, each = stages[number - 1]
                 if steps is not None:
                     steps.current = number
                 try:

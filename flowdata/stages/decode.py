@@ -66,9 +66,9 @@ def row_offsets_of(sample: Sample, record: str, feature: str) -> RowOffsets | No
     Raises:
         RecordError: they are no integers.
     """
-    found: Feature | None = sample[record].get(feature)
-    if found is None:
+    if feature not in (features := sample[record]):
         return None
+    found: Feature = features[feature]
     if found.kind not in ("int32", "int64"):
         raise RecordError(f"feature {feature!r}: expected integers, found {len(found)} of kind {found.kind}")
     return np.asarray(found.values)
@@ -163,7 +163,7 @@ class OFRecordRawDecoder:
         return specs | {self.output: ArraySpec(tuple(self.shape), self._numpy_dtype)}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        values = self._values(sample)
+        values, dtype = self._values(sample), self._numpy_dtype
         want = math.prod(self.shape)
         fits = len(values) == want or self.truncate or (self.dim1_varying_length and len(values) < want)
         if not fits:
@@ -171,11 +171,11 @@ class OFRecordRawDecoder:
                 f"feature {self.feature!r}: expected {want} values for shape {tuple(self.shape)}, found {len(values)}"
                 + ("" if self.dim1_varying_length else "; truncate: true would cut or fill")
             )
-        result = sample.destination(self.output, tuple(self.shape), self._numpy_dtype)
+        result = sample.destination(self.output, tuple(self.shape), dtype)
         if len(values) != want:
-            kept, values = values[:want], np.zeros(want, self._numpy_dtype)
-            values[: len(kept)] = kept.astype(self._numpy_dtype)
-        result[...] = values.astype(self._numpy_dtype, copy=False).reshape(self.shape)
+            kept, values = values[:want], np.zeros(want, dtype)
+            values[: len(kept)] = kept.astype(dtype)
+        result[...] = values.astype(dtype, copy=False).reshape(self.shape)
         return sample.replace(**{self.output: result})
 
     def _values(self, sample: Sample) -> Array:
