@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import cache
-from typing import Never, cast
+from typing import Any, Never, cast
 from zlib import crc32
 
 import numpy as np
@@ -42,7 +42,8 @@ class _Reused:
         self._bits = np.random.Philox(key=0)
         self._generator = np.random.Generator(self._bits)
         self._state = self._bits.state  # as nothing was drawn; setting it copies it
-        self._counter, self._key = (memoryview(self._state["state"][name]) for name in ("counter", "key"))
+        words: Any = self._state["state"]
+        self._counter, self._key = memoryview(words["counter"]), memoryview(words["key"])
 
     def become(self, seed: int, epoch: int, index: int, stage: str) -> np.random.Generator:
         counter = self._counter  # of the state; its first word stays 0
@@ -72,10 +73,7 @@ class _Streams:
 
 
 def streams() -> _Streams:
-    """``with streams() as stream``: `sample_rng` for a block that draws from one stream after the other.
-
-    Each ends when the next one begins.
-    """
+    """`sample_rng` for a ``with`` block that draws from one stream after the other: each ends when the next begins."""
     return _Streams()
 
 

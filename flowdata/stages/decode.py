@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
@@ -14,6 +15,7 @@ from flowdata.codec import (
     ORIENTATION_POLICIES,
     PROVIDERS,
     ColorSpace,
+    Image,
     OrientationPolicy,
     Provider,
     RowOffsets,
@@ -25,7 +27,9 @@ from flowdata.codec.providers import nvimgcodec_problem
 from flowdata.errors import ConfigError, RecordError
 from flowdata.records.wire import Feature
 from flowdata.sample import Array, ArraySpec, Sample, Specs
-from flowdata.stages import stage
+from flowdata.stages import Stage, stage
+from flowdata.stages.geometry import Resize
+from flowdata.stages.narrow import NarrowDecoder, NarrowResize
 from flowdata.stages.window import random_crop_window
 
 RawDtype = Literal["char", "int8", "uint8", "int32", "int64", "float32", "float64"]
@@ -238,7 +242,19 @@ class OFRecordImageDecoder:
         return specs | {self.output: _image_spec(self.color_space)}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return sample.replace(**{self.output: decode_feature(sample, self)})
+        return sample.replace(**{self.output: self.decode(sample)})
+
+    def decode(self, sample: Sample, window: WindowOf | None = None) -> Image:
+        """The image, or a window of it.
+
+        Raises:
+            RecordError: the feature is missing, or its content is no whole image.
+        """
+        return decode_feature(sample, self, window)
+
+    def narrowed(self, following: Sequence[Any]) -> Stage:
+        """The stage to run in place of this one where others follow, see :mod:`flowdata.stages.narrow`."""
+        return _narrowed(self, following) if type(self) is OFRecordImageDecoder else self
 
 
 @stage("ofrecord_image_decoder_random_crop")
@@ -353,11 +369,22 @@ class ImageDecoder:
         return specs | {self.output: _image_spec(self.color_space)}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        image = decode(
+        return sample.replace(**{self.output: self.decode(sample)})
+
+    def decode(self, sample: Sample, window: WindowOf | None = None) -> Image:
+        """The image, or a window of it.
+
+        Raises:
+            RecordError: the content is no whole image.
+        """
+        return decode(
             sample[self.encoded].tobytes(), self.color_space, self.max_pixels, orientation=self.orientation,
-            provider=self.provider,
+            window=window, provider=self.provider,
         )  # fmt: skip
-        return sample.replace(**{self.output: image})
+
+    def narrowed(self, following: Sequence[Any]) -> Stage:
+        """The stage to run in place of this one where others follow, see :mod:`flowdata.stages.narrow`."""
+        return _narrowed(self, following) if type(self) is ImageDecoder else self
 
 
 _RecordDecoder = OFRecordImageDecoder | OFRecordImageDecoderRandomCrop
@@ -379,6 +406,14 @@ def decode_feature(
         )  # fmt: skip
     except RecordError as error:
         raise RecordError(f"feature {decoder.feature!r}: {error}") from None
+
+
+def _narrowed(decoder: OFRecordImageDecoder | ImageDecoder, following: Sequence[Any]) -> Stage:
+    resize = following[0] if following else None
+    if type(resize) is not Resize or resize.image != decoder.output:
+        return decoder
+    narrow = resize.narrowed(following[1:])
+    return NarrowDecoder(decoder, narrow) if isinstance(narrow, NarrowResize) else decoder
 
 
 def _image_spec(color_space: ColorSpace) -> ArraySpec:
