@@ -12,7 +12,7 @@ import numpy as np
 from flowdata.errors import ConfigError, RecordError
 from flowdata.sample import Array, ArraySpec, Sample, Specs
 from flowdata.stages import Stage, stage
-from flowdata.stages.narrow import NarrowResize
+from flowdata.stages.narrow import NarrowResize, keeps_pixels
 from flowdata.stages.normalize import CropMirrorNormalize
 
 Interpolation = Literal["bilinear", "nearest", "bicubic", "area", "auto"]
@@ -147,7 +147,7 @@ class Resize:
         if type(self) is not Resize or type(crop) is not CropMirrorNormalize or self.interpolation != "bilinear":
             return self
         taken = crop.crop is not None and crop.image == self.image and crop.output in (None, crop.image)
-        return NarrowResize(self, crop) if taken else self
+        return NarrowResize(self, crop) if taken and keeps_pixels() else self
 
 
 @stage("image_flip")

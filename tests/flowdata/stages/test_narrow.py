@@ -11,6 +11,7 @@ from flowdata.codec import decoding, encode_jpeg
 from flowdata.errors import StageError
 from flowdata.sample import ArraySpec, Sample, SampleKey
 from flowdata.seeding import NO_STREAM
+from flowdata.stages import geometry
 from flowdata.stages.decode import ImageDecoder
 from flowdata.stages.geometry import Resize
 from flowdata.stages.narrow import NarrowDecoder, NarrowResize
@@ -160,3 +161,8 @@ def test_a_file_that_is_cut_short_is_the_same_error():
     made = pipeline(Files(jpeg(300, 200)[:-40]))
     with pytest.raises(StageError, match=r"stage image_decoder.*it was cut short"):
         made.process(SampleKey(0, 0))
+
+
+def test_an_opencv_with_other_pixels_resizes_whole_images(monkeypatch):
+    monkeypatch.setattr(geometry, "keeps_pixels", lambda: False)
+    assert at_work(pipeline(Files(jpeg(90, 80)))) == [ImageDecoder, Resize, CropMirrorNormalize]
