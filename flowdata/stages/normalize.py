@@ -110,7 +110,8 @@ class CropMirrorNormalize:
         Raises:
             RecordError: the image is smaller than the window.
         """
-        crop = self.crop or (height, width)
+        if (crop := self.crop) is None:
+            return 0, 0, height, width
         if height < crop[0] or width < crop[1]:
             raise RecordError(
                 f"crop_mirror_normalize: crop {crop} is larger than the image of {(height, width)} pixels; resize it "
