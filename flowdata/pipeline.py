@@ -156,6 +156,22 @@ class Pipeline:
         stages = tuple(as_stage(each) for each in self.stages if not isinstance(each, Cut))
         return tuple(zip(stage_names(stages), stages, strict=True))
 
+    def _at_work(self, numbers: range) -> tuple[tuple[str, Stage], ...]:
+        """What runs for some steps in a row: each does only what the others of them need."""
+        if (found := self._narrowed.get(numbers)) is None:
+            named = self._named_stages[numbers.start - 1 : numbers.stop - 1]
+            stages = [stage for _, stage in named]
+            found = tuple(
+                (name, stage.narrowed(stages[place:]) if hasattr(stage, "narrowed") else stage)
+                for place, (name, stage) in enumerate(named, 1)
+            )
+            self._narrowed[numbers] = found
+        return found
+
+    @cached_property
+    def _narrowed(self) -> dict[range, tuple[tuple[str, Stage], ...]]:
+        return {}
+
     @cached_property
     def _step_specs(self) -> tuple[Specs, ...]:
         """What a sample holds after each of :attr:`step_names`."""
@@ -270,11 +286,10 @@ class Pipeline:
 
     def advance(self, sample: Sample, numbers: range, steps: StepTimes | None = None) -> Sample:
         """Some of the further steps of :meth:`process`, by their numbers."""
-        clock = time.perf_counter_ns
+        clock, stages = time.perf_counter_ns, self._at_work(numbers)
         key, before = sample.key, clock()
         with streams() as stream:
-            for number in numbers:
-                name, each = self._named_stages[number - 1]
+            for number, (name, each) in zip(numbers, stages, strict=True):
                 if steps is not None:
                     steps.current = number
                 try:

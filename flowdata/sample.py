@@ -99,8 +99,9 @@ class Sample(Mapping[str, Any]):
         row = self.rows.get(name)
         if row is None or row.shape != shape or row.dtype != np.dtype(dtype):
             return np.empty(shape, dtype)
-        if any(isinstance(value, np.ndarray) and np.may_share_memory(row, value) for value in self.data.values()):
-            return np.empty(shape, dtype)
+        for value in self.data.values():
+            if isinstance(value, np.ndarray) and np.may_share_memory(row, value):
+                return np.empty(shape, dtype)
         return row
 
 

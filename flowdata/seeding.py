@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Never, cast
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Never, cast
 from zlib import crc32
 
 import numpy as np
@@ -26,8 +26,13 @@ def sample_rng(seed: int, epoch: int, index: int, stage: str) -> np.random.Gener
         stage: Name of the stage within its pipeline.
     """
     # An array: of a list, NumPy would make float64 as soon as one word passes 2**63.
-    counter = np.array([0, crc32(stage.encode()), epoch & _WORD, index & _WORD], np.uint64)
+    counter = np.array([0, _number(stage), epoch & _WORD, index & _WORD], np.uint64)
     return np.random.Generator(np.random.Philox(key=seed & _WORD, counter=counter))
+
+
+@cache
+def _number(stage: str) -> int:
+    return crc32(stage.encode())
 
 
 class _Reused:
@@ -37,10 +42,12 @@ class _Reused:
         self._bits = np.random.Philox(key=0)
         self._generator = np.random.Generator(self._bits)
         self._state = self._bits.state  # as nothing was drawn; setting it copies it
-        self._counter, self._key = self._state["state"]["counter"], self._state["state"]["key"]
+        words: Any = self._state["state"]
+        self._counter, self._key = memoryview(words["counter"]), memoryview(words["key"])
 
     def become(self, seed: int, epoch: int, index: int, stage: str) -> np.random.Generator:
-        self._counter[:] = 0, crc32(stage.encode()), epoch & _WORD, index & _WORD
+        counter = self._counter  # of the state; its first word stays 0
+        counter[1], counter[2], counter[3] = _number(stage), epoch & _WORD, index & _WORD
         self._key[0] = seed & _WORD
         self._bits.state = self._state
         return self._generator
@@ -54,14 +61,20 @@ class _Idle(threading.local):
 _idle = _Idle()
 
 
-@contextmanager
-def streams() -> Iterator[Callable[[int, int, int, str], np.random.Generator]]:
-    """`sample_rng` for a block that draws from one stream after the other: each ends when the next one begins."""
-    reused = _idle.generators.pop() if _idle.generators else _Reused()
-    try:
-        yield reused.become
-    finally:
-        _idle.generators.append(reused)
+class _Streams:
+    __slots__ = ("_reused",)
+
+    def __enter__(self) -> Callable[[int, int, int, str], np.random.Generator]:
+        self._reused = _idle.generators.pop() if _idle.generators else _Reused()
+        return self._reused.become
+
+    def __exit__(self, *error: object) -> None:
+        _idle.generators.append(self._reused)
+
+
+def streams() -> _Streams:
+    """`sample_rng` for a ``with`` block that draws from one stream after the other: each ends when the next begins."""
+    return _Streams()
 
 
 def epoch_rng(seed: int, epoch: int, purpose: str) -> np.random.Generator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from functools import cache
 from typing import Any, Literal, get_args
 
@@ -122,11 +121,11 @@ def _decode_above(data: bytes, layout: JpegLayout, bottom: int, color_space: Col
     shorter = cut_below(data, layout, bottom)
     if shorter is None:
         return None
-    with contextlib.suppress(cv2.error):
+    try:
         image = _imdecode(shorter[0], color_space)
-        if image is not None and image.shape[:2] == (shorter[1], layout.width):
-            return image
-    return None
+    except cv2.error:
+        return None
+    return image if image is not None and image.shape[:2] == (shorter[1], layout.width) else None
 
 
 def _decode_by_cv2(data: bytes, info: ImageInfo, height: int, color_space: ColorSpace) -> Image:

@@ -6,12 +6,13 @@ which part of the picture somebody wants.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flowdata.codec.exif import orientation_in
 from flowdata.errors import RecordError
@@ -77,7 +78,7 @@ def read_layout(data: bytes) -> JpegLayout:
         RecordError: a header segment is damaged, a scan is broken off, or there is no end marker.
     """
     found = _Found()
-    markers: NDArray[np.int64] | None = None
+    markers: Sequence[int] | None = None
     position = 2
     while True:
         fill, marker, length = _SEGMENT.unpack_from(data, position) if position + 4 <= len(data) else (0, 0, 0)
@@ -99,10 +100,10 @@ def read_layout(data: bytes) -> JpegLayout:
         if marker == _START_OF_SCAN:
             if markers is None:
                 markers = _markers(data, end)
-            following = markers[np.searchsorted(markers, end) :]
-            if not len(following):
+            following = bisect_left(markers, end)
+            if following == len(markers):
                 raise _cut_short(data, found.frame)
-            end = found.scan_end = int(following[0])
+            end = found.scan_end = markers[following]
         position = end
     height, width = _size(data, found.frame)
     return JpegLayout(
@@ -112,20 +113,24 @@ def read_layout(data: bytes) -> JpegLayout:
     )  # fmt: skip
 
 
-def _markers(data: bytes, start: int) -> NDArray[np.int64]:
+def _markers(data: bytes, start: int) -> Sequence[int]:
     """Where something follows 0xFF from ``start`` on that does not occur within a scan.
 
     Within a scan that is 0x00, a restart marker, or another 0xFF.
     """
-    content = np.frombuffer(data, np.uint8, offset=start) if start < len(data) else np.zeros(0, np.uint8)
+    if start + 1 >= len(data):
+        return []
+    content = np.frombuffer(data, np.uint8, offset=start)
     # Several times as fast as a search by bytes.find or re, and nearly every 0xFF is followed by 0x00.
     after_ff = (content[:-1] == 0xFF).view(np.uint8)
     candidates = np.minimum(after_ff, content[1:], out=after_ff).view(np.bool_)  # a third pass would be slower
     # Without restart markers there is one, the end; looking for the first is several times as fast as for all.
-    first = int(candidates.argmax()) if candidates.size else 0
-    found = np.array([first]) if first and first == candidates.size - 1 else np.flatnonzero(candidates)
+    first = start + int(candidates.argmax())
+    if first == len(data) - 2 and data[first + 1] == _END:
+        return [first]
+    found = np.flatnonzero(candidates)
     after = content[found + 1]
-    marks: NDArray[np.int64] = start + found[(after & 0xF8 != 0xD0) & (after != 0xFF)]
+    marks: list[int] = (start + found[(after & 0xF8 != 0xD0) & (after != 0xFF)]).tolist()
     return marks
 
 

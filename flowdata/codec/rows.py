@@ -26,7 +26,8 @@ def unit_size(layout: JpegLayout) -> tuple[int, int]:
     """Height and width in pixels of a unit (MCU), what a restart interval counts."""
     if layout.components == 1:  # a scan of one component has units of one block, whatever its sampling factors
         return _BLOCK, _BLOCK
-    return _BLOCK * max(down for _, down in layout.sampling), _BLOCK * max(across for across, _ in layout.sampling)
+    across, down = map(max, zip(*layout.sampling, strict=True))
+    return _BLOCK * down, _BLOCK * across
 
 
 def row_offsets(data: bytes) -> RowOffsets | None:
@@ -117,7 +118,7 @@ def cut_below(data: bytes, layout: JpegLayout, bottom: int) -> tuple[bytearray, 
 
 def _margin(layout: JpegLayout) -> int:
     """Rows of units beside those of a window that decide its pixels."""
-    downs = [down for _, down in layout.sampling]
+    _, downs = zip(*layout.sampling, strict=True)
     return int(max(downs) > min(downs))
 
 

@@ -20,6 +20,7 @@ from flowdata.executors.budget import Settling, check_memory, most_workers
 from flowdata.executors.crew import Crew
 from flowdata.executors.groups import drawers_between
 from flowdata.executors.job import PipelineJob
+from flowdata.executors.naps import Naps
 from flowdata.executors.rows import without
 from flowdata.executors.serial import PlanCursor
 from flowdata.executors.slots import Lease, SlotLayout
@@ -173,11 +174,14 @@ class ProcessExecutor:
         self._tally.clock.start()
         try:
             prefetcher.crew.begin_to_wait()
+            naps, nap = Naps(prefetcher.missing), 0.0
             while not prefetcher.is_due():
                 self._only_waiting = True
+                time.sleep(nap)
                 prefetcher.crew.wait(prefetcher.patience)
                 self._only_waiting = False
                 prefetcher.receive()
+                nap = naps.until_next_look(prefetcher.missing)
                 if self._pipeline.sample_deadline is not None:
                     prefetcher.crew.end_stuck(self._pipeline.sample_deadline)
         finally:
@@ -308,6 +312,11 @@ class _Prefetcher:
     def ready(self) -> int:
         """Batches that are finished."""
         return sum(not each.pending for each in self._queue)
+
+    @property
+    def missing(self) -> int:
+        """Chunks of the next batch that are not finished."""
+        return len(self._queue[0].pending) if self._queue else 0
 
     def queued(self, group: int) -> int:
         """Samples that wait for a worker of a group, about: chunks may be of different sizes."""

@@ -100,6 +100,8 @@ def store(sample: Sample, specs: Specs, rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def _matches(shape: tuple[int, ...], spec: ArraySpec) -> bool:
+    if shape == spec.shape:
+        return True
     return len(shape) == len(spec.shape) and all(
         want in (None, have) for have, want in zip(shape, spec.shape, strict=True)
     )

@@ -28,6 +28,7 @@ FAILURE = struct.Struct("<3I")  # before the packed error in a message FAILED: r
 
 DONE, FAILED, SETUP, SETUP_FAILED, STARTED, DIED = range(6)
 _HEADER = struct.Struct("<B3xIQ")
+_READ_BYTES = 1 << 18
 
 # What the consumer asks of the server later on: which of these, and the worker's number.
 REQUEST = struct.Struct("<2I")
@@ -52,18 +53,19 @@ class Inbox:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self._buffer = bytearray()
+        self._read = memoryview(bytearray(_READ_BYTES))  # kept: the system would give and take new memory each time
 
     def receive(self) -> list[Message] | None:
         """The messages that one read completes, or ``None`` when the other side has gone."""
         try:
-            data = self.connection.recv(1 << 18)
+            size = self.connection.recv_into(self._read)
         except BlockingIOError:
             return []
         except ConnectionResetError:
-            data = b""
-        if not data:
+            size = 0
+        if not size:
             return None
-        self._buffer += data
+        self._buffer += self._read[:size]
         messages, start = [], 0
         while len(self._buffer) >= start + _HEADER.size:
             kind, ticket, size = _HEADER.unpack_from(self._buffer, start)

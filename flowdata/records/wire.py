@@ -114,6 +114,9 @@ class Record(Mapping[str, Feature]):
         values = getattr(message, field).value
         return Feature(kind, tuple(values) if kind == "bytes" else np.array(list(values), DTYPES[kind]))
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._features
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._features)
 
@@ -159,9 +162,9 @@ def decode(data: bytes | memoryview) -> Record:
     """
     try:
         record = Record(_message_class().FromString(data))
-        for name in record:  # some runtimes give bytes where a name is not UTF-8, others raise here
-            if not isinstance(name, str):
-                raise DecodeError(f"the name {name!r} is not UTF-8")
+        # Some runtimes give bytes where a name is not UTF-8, others raise here.
+        if wrong := [name for name in record if not isinstance(name, str)]:
+            raise DecodeError(f"the name {wrong[0]!r} is not UTF-8")
     except (DecodeError, UnicodeDecodeError) as error:
         raise RecordError(
             f"expected an OFRecord message, found {len(data)} bytes that do not parse ({error})"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from bisect import bisect_right
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,9 +77,10 @@ class OFRecordSource:
 
     def _reset(self) -> None:
         self._paths: list[Path] = []
+        self._names: list[str] = []
         self._offsets: list[Offsets] = []
         self._digests: list[Digests] = []
-        self._starts = np.zeros(1, np.int64)  # number of the first record of each part, and the number of all records
+        self._starts = [0]  # number of the first record of each part, and the number of all records
         self._descriptors: dict[int, int] = {}
         self._found: tuple[int | None, str | None, int | None, bool] | None = None
 
@@ -110,7 +113,7 @@ class OFRecordSource:
             offsets = index_parts(paths)
         except OSError as error:
             raise RecordError(f"{error.filename}: cannot be read ({error.strerror})") from None
-        starts = np.cumsum([0, *(len(each) - 1 for each in offsets)], dtype=np.int64)
+        starts = list(accumulate((len(each) - 1 for each in offsets), initial=0))
         if described:
             info, split = described
             expected = info.splits[split].records
@@ -122,7 +125,7 @@ class OFRecordSource:
             self._found = len(paths), info.part_name_prefix, info.part_name_suffix_length, False
         if self.verify:
             self._digests = [self._digests_of(path, len(each) - 1) for path, each in zip(paths, offsets, strict=True)]
-        self._paths, self._offsets, self._starts = paths, offsets, starts
+        self._paths, self._names, self._offsets, self._starts = paths, [*map(str, paths)], offsets, starts
 
     def close(self) -> None:
         """Close this process's files; ``open`` may be called again."""
@@ -133,12 +136,12 @@ class OFRecordSource:
     def __len__(self) -> int:
         """Number of records in all parts."""
         self.open()
-        return int(self._starts[-1])
+        return self._starts[-1]
 
     def part_starts(self) -> Offsets:
         """The number of each part's first record and, as last element, the number of all records."""
         self.open()
-        return self._starts
+        return np.array(self._starts, np.int64)
 
     def output_spec(self) -> Specs:
         """The one value ``record``."""
@@ -163,17 +166,19 @@ class OFRecordSource:
             RecordError: the file changed since ``open``, the digest is wrong, or the record does not parse.
         """
         part, offset, length = self.locate(key.index)
-        frame = self._pread(part, HEADER_BYTES + length, offset)
-        origin = f"{self._paths[part]} at byte {offset}"
-        if len(frame) != HEADER_BYTES + length:
+        skipped = 0 if self.verify else HEADER_BYTES  # the index knows what the header says; the digest covers it
+        frame = self._pread(part, HEADER_BYTES + length - skipped, offset + skipped)
+        origin = f"{self._names[part]} at byte {offset}"
+        if (found := len(frame) + skipped - HEADER_BYTES) != length:
             raise RecordError(
-                f"{origin}: expected a record of {length} bytes, found {max(len(frame) - HEADER_BYTES, 0)}; the file "
-                f"was cut short while it was in use"
+                f"{origin}: expected a record of {length} bytes, found {max(found, 0)}; the file was cut short while "
+                f"it was in use"
             )
         try:
             if self.verify:
-                check_digest(frame, int(self._digests[part][key.index - int(self._starts[part])]))
-            record = decode(memoryview(frame)[HEADER_BYTES:])
+                check_digest(frame, int(self._digests[part][key.index - self._starts[part]]))
+                frame = frame[HEADER_BYTES:]
+            record = decode(frame)
         except RecordError as error:
             raise RecordError(f"{origin}: {error}") from None
         return Sample(key, {"record": record}, origin)
@@ -181,17 +186,16 @@ class OFRecordSource:
     def origin(self, index: int) -> tuple[str, int]:
         """Part file and byte offset of record ``index``."""
         part, offset, _ = self.locate(index)
-        return str(self._paths[part]), offset
+        return self._names[part], offset
 
     def locate(self, index: int) -> tuple[int, int, int]:
         """Part number, offset of the header and length of the message of record ``index``."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.dir}: there are {len(self)} records, so there is no record {index}")
-        part = int(np.searchsorted(self._starts, index, side="right")) - 1
-        offsets = self._offsets[part]
-        row = index - int(self._starts[part])
-        offset = int(offsets[row])
-        return part, offset, int(offsets[row + 1]) - offset - HEADER_BYTES
+        part = bisect_right(self._starts, index) - 1
+        row = index - self._starts[part]
+        offset, end = self._offsets[part][row : row + 2].tolist()
+        return part, offset, end - offset - HEADER_BYTES
 
     def _pread(self, part: int, length: int, offset: int) -> bytes:
         """Bytes of a part file; ``pread`` has no file position that threads or forked processes would share."""

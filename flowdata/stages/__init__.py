@@ -30,7 +30,8 @@ class Stage(Protocol):
     ``output_spec`` says before anything runs what the stage makes of its input, and raises :class:`ConfigError` where
     the input does not fit. ``__call__`` returns a changed copy of the sample, drawing only from ``rng``, which is the
     stage's own until it returns. A class that sets ``draws = False`` says that it draws nothing; it is then given no
-    stream, which takes time to make.
+    stream, which takes time to make. A class may have a method ``narrowed(following)``, which gives the stage to run in
+    its place where others follow, see `flowdata.stages.narrow`.
     """
 
     def output_spec(self, specs: Specs) -> Specs: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -14,6 +15,7 @@ from flowdata.codec import (
     ORIENTATION_POLICIES,
     PROVIDERS,
     ColorSpace,
+    Image,
     OrientationPolicy,
     Provider,
     RowOffsets,
@@ -25,7 +27,9 @@ from flowdata.codec.providers import nvimgcodec_problem
 from flowdata.errors import ConfigError, RecordError
 from flowdata.records.wire import Feature
 from flowdata.sample import Array, ArraySpec, Sample, Specs
-from flowdata.stages import stage
+from flowdata.stages import Stage, stage
+from flowdata.stages.geometry import Resize
+from flowdata.stages.narrow import NarrowDecoder, NarrowResize
 from flowdata.stages.window import random_crop_window
 
 RawDtype = Literal["char", "int8", "uint8", "int32", "int64", "float32", "float64"]
@@ -67,9 +71,9 @@ def row_offsets_of(sample: Sample, record: str, feature: str) -> RowOffsets | No
     Raises:
         RecordError: they are no integers.
     """
-    found: Feature | None = sample[record].get(feature)
-    if found is None:
+    if feature not in (features := sample[record]):
         return None
+    found: Feature = features[feature]
     if found.kind not in ("int32", "int64"):
         raise RecordError(f"feature {feature!r}: expected integers, found {len(found)} of kind {found.kind}")
     return np.asarray(found.values)
@@ -164,7 +168,7 @@ class OFRecordRawDecoder:
         return specs | {self.output: ArraySpec(tuple(self.shape), self._numpy_dtype)}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        values = self._values(sample)
+        values, dtype = self._values(sample), self._numpy_dtype
         want = math.prod(self.shape)
         fits = len(values) == want or self.truncate or (self.dim1_varying_length and len(values) < want)
         if not fits:
@@ -172,11 +176,11 @@ class OFRecordRawDecoder:
                 f"feature {self.feature!r}: expected {want} values for shape {tuple(self.shape)}, found {len(values)}"
                 + ("" if self.dim1_varying_length else "; truncate: true would cut or fill")
             )
-        result = sample.destination(self.output, tuple(self.shape), self._numpy_dtype)
+        result = sample.destination(self.output, tuple(self.shape), dtype)
         if len(values) != want:
-            kept, values = values[:want], np.zeros(want, self._numpy_dtype)
-            values[: len(kept)] = kept.astype(self._numpy_dtype)
-        result[...] = values.astype(self._numpy_dtype, copy=False).reshape(self.shape)
+            kept, values = values[:want], np.zeros(want, dtype)
+            values[: len(kept)] = kept.astype(dtype)
+        result[...] = values.astype(dtype, copy=False).reshape(self.shape)
         return sample.replace(**{self.output: result})
 
     def _values(self, sample: Sample) -> Array:
@@ -239,7 +243,19 @@ class OFRecordImageDecoder:
         return specs | {self.output: _image_spec(self.color_space)}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        return sample.replace(**{self.output: decode_feature(sample, self)})
+        return sample.replace(**{self.output: self.decode(sample)})
+
+    def decode(self, sample: Sample, window: WindowOf | None = None) -> Image:
+        """The image, or a window of it.
+
+        Raises:
+            RecordError: the feature is missing, or its content is no whole image.
+        """
+        return decode_feature(sample, self, window)
+
+    def narrowed(self, following: Sequence[Any]) -> Stage:
+        """The stage to run in place of this one where others follow, see :mod:`flowdata.stages.narrow`."""
+        return _narrowed(self, following) if type(self) is OFRecordImageDecoder else self
 
 
 @stage("ofrecord_image_decoder_random_crop")
@@ -358,11 +374,23 @@ class ImageDecoder:
         return specs | {self.output: replace(_image_spec(self.color_space), dtype=np.dtype(self.dtype))}
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return sample.replace(**{self.output: self.decode(sample)})
+
+    def decode(self, sample: Sample, window: WindowOf | None = None) -> Image:
+        """The image, or a window of it.
+
+        Raises:
+            RecordError: the content is no whole image.
+        """
         image = decode(
             sample[self.encoded].tobytes(), self.color_space, self.max_pixels, orientation=self.orientation,
-            provider=self.provider,
+            window=window, provider=self.provider,
         )  # fmt: skip
-        return sample.replace(**{self.output: image.astype(self.dtype, copy=False)})
+        return image.astype(self.dtype, copy=False)
+
+    def narrowed(self, following: Sequence[Any]) -> Stage:
+        """The stage to run in place of this one where others follow, see :mod:`flowdata.stages.narrow`."""
+        return _narrowed(self, following) if type(self) is ImageDecoder else self
 
 
 _RecordDecoder = OFRecordImageDecoder | OFRecordImageDecoderRandomCrop
@@ -384,6 +412,14 @@ def decode_feature(
         )  # fmt: skip
     except RecordError as error:
         raise RecordError(f"feature {decoder.feature!r}: {error}") from None
+
+
+def _narrowed(decoder: OFRecordImageDecoder | ImageDecoder, following: Sequence[Any]) -> Stage:
+    resize = following[0] if following else None
+    if type(resize) is not Resize or resize.image != decoder.output:
+        return decoder
+    narrow = resize.narrowed(following[1:])
+    return NarrowDecoder(decoder, narrow) if isinstance(narrow, NarrowResize) else decoder
 
 
 def _image_spec(color_space: ColorSpace) -> ArraySpec:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import cv2
 import numpy as np
 
 from flowdata.errors import ConfigError, RecordError
-from flowdata.sample import ArraySpec, Sample, Specs
-from flowdata.stages import stage
+from flowdata.sample import Array, ArraySpec, Sample, Specs
+from flowdata.stages import Stage, stage
+from flowdata.stages.narrow import NarrowResize, keeps_pixels
+from flowdata.stages.normalize import CropMirrorNormalize
 
 Interpolation = Literal["bilinear", "nearest", "bicubic", "area", "auto"]
 
@@ -126,12 +129,25 @@ class Resize:
             interpolation = "bilinear" if new_height * new_width >= height * width else "area"
         result = sample.destination(self.image, (new_height, new_width, channels), image.dtype)
         cv2.resize(image, (new_width, new_height), dst=result, interpolation=_INTERPOLATIONS[interpolation])
+        return sample.replace(**self.made(result, height, width))
+
+    def made(self, result: Array, height: int, width: int) -> dict[str, Array]:
+        """The values that a sample gets, given the resized image and the size it had before."""
+        new_height, new_width = result.shape[:2]
         made = {self.image: result}
         if self.scale is not None:
             made[self.scale] = np.array([new_width / width, new_height / height], np.float32)
         if self.new_size is not None:
             made[self.new_size] = np.array([new_width, new_height], np.int32)
-        return sample.replace(**made)
+        return made
+
+    def narrowed(self, following: Sequence[Any]) -> Stage:
+        """The stage to run in place of this one where others follow, see :mod:`flowdata.stages.narrow`."""
+        crop = following[0] if following else None
+        if type(self) is not Resize or type(crop) is not CropMirrorNormalize or self.interpolation != "bilinear":
+            return self
+        taken = crop.crop is not None and crop.image == self.image and crop.output in (None, crop.image)
+        return NarrowResize(self, crop) if taken and keeps_pixels() else self
 
 
 @stage("image_flip")

@@ -110,7 +110,8 @@ class CropMirrorNormalize:
         Raises:
             RecordError: the image is smaller than the window.
         """
-        crop = self.crop or (height, width)
+        if (crop := self.crop) is None:
+            return 0, 0, height, width
         if height < crop[0] or width < crop[1]:
             raise RecordError(
                 f"crop_mirror_normalize: crop {crop} is larger than the image of {(height, width)} pixels; resize it "
@@ -125,7 +126,7 @@ class CropMirrorNormalize:
     def _normalize(self, window: Array, planes: Array) -> None:
         """Per plane one fused multiply and add, straight into its place: the fastest way that needs no compiler."""
         factors = _factors(_values(self.mean), _values(self.std), len(planes))
-        separate = cv2.split(window, tuple(np.empty(planes.shape, np.uint8)))  # one block: faster than one for each
+        separate = cv2.split(window, tuple(_apart(planes.shape)))
         for plane, target, (factor, shift) in zip(separate, planes, factors, strict=True):
             cv2.addWeighted(plane, factor, plane, 0, shift, dst=target, dtype=cv2.CV_32F)
 
@@ -183,6 +184,17 @@ class ImageNormalize:
         if (stds != 1).any():
             result /= stds
         return sample.replace(**{self.image: result})
+
+
+def _apart(shape: tuple[int, ...]) -> Array:
+    """Planes of bytes, at addresses that do not differ by a multiple of a vector register.
+
+    Where they do, ``cv2.split`` writes each row past the cache. Of rows that begin within a register, which may be
+    those of any window, that takes twenty times as long.
+    """
+    channels, height, width = shape
+    size = height * width
+    return np.empty((channels, size | 1), np.uint8)[:, :size].reshape(shape)
 
 
 @lru_cache

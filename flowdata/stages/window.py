@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from functools import lru_cache
 
 import numpy as np
 
@@ -57,8 +58,7 @@ def _crop_size(
     aspect_ratio: tuple[float, float],
     num_attempts: int,
 ) -> tuple[int, int]:
-    low_area, high_area = map(_single, area)
-    low_ratio, high_ratio = map(_single, aspect_ratio)
+    (low_area, high_area), (low_ratio, high_ratio), (log_low, log_high) = _limits(tuple(area), tuple(aspect_ratio))
     max_width = max(1, int(_single(height * high_ratio)))
     max_height = max(1, int(_single(width / low_ratio)))
     min_area = _single(_single(width * height) * low_area)
@@ -67,7 +67,6 @@ def _crop_size(
     if _single(width * max_height) < min_area:  # too tall
         return max_height, width
 
-    log_low, log_high = _single(math.log(low_ratio)), _single(math.log(high_ratio))
     for _ in range(num_attempts):
         share = _uniform(rng, low_area, high_area)
         target = _single(_single(share * height) * width)
@@ -88,6 +87,17 @@ def _crop_size(
     max_area = _single(_single(high_area * width) * height)
     shrink = _single(math.sqrt(min(1.0, _single(max_area / _single(crop_height * crop_width)))))
     return max(1, int(_single(crop_height * shrink))), max(1, int(_single(crop_width * shrink)))
+
+
+@lru_cache
+def _limits(area: tuple[float, float], aspect_ratio: tuple[float, float]) -> tuple[tuple[float, float], ...]:
+    """Limits of area, of aspect ratio and of its logarithm."""
+    ratio = _pair(*aspect_ratio)
+    return _pair(*area), ratio, _pair(*map(math.log, ratio))
+
+
+def _pair(low: float, high: float) -> tuple[float, float]:
+    return _single(low), _single(high)
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
