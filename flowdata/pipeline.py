@@ -27,7 +27,7 @@ from flowdata.sharding import ShardSpec, split_range
 from flowdata.sources.base import Source
 from flowdata.sources.function import as_source
 from flowdata.sources.order import Indices, Order, Sequential
-from flowdata.stages import Cut, Stage, StageFunction, as_stage, describe, shown_names, stage_names
+from flowdata.stages import Cut, Stage, StageFunction, as_stage, describe, narrowed, shown_names, stage_names
 
 if TYPE_CHECKING:
     from flowdata.executors.stats import StepTimes
@@ -156,15 +156,12 @@ class Pipeline:
         stages = tuple(as_stage(each) for each in self.stages if not isinstance(each, Cut))
         return tuple(zip(stage_names(stages), stages, strict=True))
 
-    def _at_work(self, numbers: range) -> tuple[tuple[str, Stage], ...]:
-        """What runs for some steps in a row: each does only what the others of them need."""
+    def at_work(self, numbers: range) -> tuple[tuple[str, Stage], ...]:
+        """What runs for some further steps in a row, with their names: each does only what the others of them need."""
         if (found := self._narrowed.get(numbers)) is None:
             named = self._named_stages[numbers.start - 1 : numbers.stop - 1]
             stages = [stage for _, stage in named]
-            found = tuple(
-                (name, stage.narrowed(stages[place:]) if hasattr(stage, "narrowed") else stage)
-                for place, (name, stage) in enumerate(named, 1)
-            )
+            found = tuple((name, narrowed(stage, stages[place:])) for place, (name, stage) in enumerate(named, 1))
             self._narrowed[numbers] = found
         return found
 
@@ -286,7 +283,7 @@ class Pipeline:
 
     def advance(self, sample: Sample, numbers: range, steps: StepTimes | None = None) -> Sample:
         """Some of the further steps of :meth:`process`, by their numbers."""
-        clock, stages = time.perf_counter_ns, self._at_work(numbers)
+        clock, stages = time.perf_counter_ns, self.at_work(numbers)
         key, before = sample.key, clock()
         with streams() as stream:
             for number, (name, each) in zip(numbers, stages, strict=True):

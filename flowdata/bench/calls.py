@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from flowdata.codec.providers import decode_by_nvimgcodec
 from flowdata.errors import ConfigError, RecordError
 from flowdata.pipeline import Pipeline
 from flowdata.seeding import NO_STREAM, sample_rng
+from flowdata.stages.narrow import Part
 
 CV2, NVIMGCODEC = "cv2", "nvimgcodec"
 
@@ -36,12 +38,14 @@ class Call:
         library: Who decodes, :data:`CV2` or :data:`NVIMGCODEC`.
         window: Top, left, height and width that nvImageCodec is asked for.
         size: Height and width of the part of the result that goes on to the next stage.
+        whole: Height and width of the picture whose top left that part is, where only that is resized.
     """
 
     file: str
     library: str
     window: Window | None
     size: tuple[int, int]
+    whole: tuple[int, int] | None = None
 
 
 def decoder_calls(pipeline: Pipeline, files: Sequence[str], folder: Path) -> list[Call]:
@@ -56,13 +60,14 @@ def decoder_calls(pipeline: Pipeline, files: Sequence[str], folder: Path) -> lis
         ConfigError: the decoder hands nothing to a library that is known here.
     """
     name, decoder = decoder_of(pipeline)
+    at_work = dict(pipeline.at_work(range(1, len(pipeline.step_names))))[name]
     calls = []
     for path, (sample, whole) in zip(files, pictures(pipeline), strict=False):
         key = sample.key
-        rng = sample_rng(pipeline.seed, key.epoch, key.index, name) if getattr(decoder, "draws", True) else NO_STREAM
+        rng = sample_rng(pipeline.seed, key.epoch, key.index, name) if getattr(at_work, "draws", True) else NO_STREAM
         try:
             with observed() as found:
-                image = decoder(sample, rng)[decoder.output]
+                image: Any = at_work(sample, rng)[decoder.output]
         except RecordError:
             if pipeline.on_error == "raise":
                 raise
@@ -73,7 +78,10 @@ def decoder_calls(pipeline: Pipeline, files: Sequence[str], folder: Path) -> lis
         if data != whole:
             path = os.fspath(folder / Path(path).name)
             Path(path).write_bytes(data)
-        calls.append(Call(path, library, window, (image.shape[0], image.shape[1])))
+        whole_size = None
+        if isinstance(image, Part):
+            image, whole_size = image.pixels, image.extents.whole
+        calls.append(Call(path, library, window, (image.shape[0], image.shape[1]), whole_size))
     return calls
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from flowdata.bench.calls import Call, make
 from flowdata.bench.peers import opencv
 from flowdata.bench.protocol import Arrays, Side, serve
+from flowdata.stages.normalize import planes_apart
 
 _CHUNK = 8  # pictures per draw from the common counter
 
@@ -34,7 +35,8 @@ def _work(spec: dict[str, Any], number: int, done: Any, stop: Any) -> None:
             descriptor = os.open(call.file, os.O_RDONLY)
             data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
             os.close(descriptor)
-            opencv.normalize_into(opencv.resized(make(call, data), work), at % 2 < 2 * work["mirror"], work, planes)
+            window = opencv.resized(make(call, data), work, call.whole)
+            opencv.normalize_into(window, at % 2 < 2 * work["mirror"], work, planes, tuple(planes_apart(planes.shape)))
             at = (at + 1) % len(todo)
         done.release()
 

@@ -19,7 +19,7 @@ import numpy as np
 from flowdata.pipeline import Pipeline
 from flowdata.sample import Sample, SampleKey, Specs
 from flowdata.sources.base import Source
-from flowdata.stages import Cut, Stage, as_stage, stage_name
+from flowdata.stages import Cut, Stage, as_stage, narrowed, stage_name
 
 READ = 0  # number of the read; stages follow
 MAX_EVENTS = 20_000
@@ -143,6 +143,11 @@ class TracedStage:
     def output_spec(self, specs: Specs) -> Specs:
         """That of the stage."""
         return self.stage.output_spec(specs)
+
+    def narrowed(self, following: Sequence[Any]) -> TracedStage:
+        """That of the stage, traced as well."""
+        inside = [each.stage if isinstance(each, TracedStage) else each for each in following]
+        return replace(self, stage=narrowed(self.stage, inside))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         with _Stopwatch(self.folder, self.step, sample.key):

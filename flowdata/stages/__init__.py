@@ -7,7 +7,7 @@ the pipeline, which knows the record and the stage's position.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
@@ -99,6 +99,11 @@ def as_stage(value: Stage | StageFunction) -> Stage:
     if not callable(value):
         raise ConfigError(f"pipeline: expected a stage or a callable (sample, rng) -> sample, got {value!r}")
     return FunctionStage(value)
+
+
+def narrowed(stage: Stage, following: Sequence[Stage]) -> Stage:
+    """The stage to run where these follow directly: it makes what they need of its result (docs/adr/0021)."""
+    return stage.narrowed(following) if hasattr(stage, "narrowed") else stage
 
 
 def stage_name(stage: object) -> str:

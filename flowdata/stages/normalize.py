@@ -126,7 +126,7 @@ class CropMirrorNormalize:
     def _normalize(self, window: Array, planes: Array) -> None:
         """Per plane one fused multiply and add, straight into its place: the fastest way that needs no compiler."""
         factors = _factors(_values(self.mean), _values(self.std), len(planes))
-        separate = cv2.split(window, tuple(_apart(planes.shape)))
+        separate = cv2.split(window, tuple(planes_apart(planes.shape)))
         for plane, target, (factor, shift) in zip(separate, planes, factors, strict=True):
             cv2.addWeighted(plane, factor, plane, 0, shift, dst=target, dtype=cv2.CV_32F)
 
@@ -186,7 +186,7 @@ class ImageNormalize:
         return sample.replace(**{self.image: result})
 
 
-def _apart(shape: tuple[int, ...]) -> Array:
+def planes_apart(shape: tuple[int, ...]) -> Array:
     """Planes of bytes, at addresses that do not differ by a multiple of a vector register.
 
     Where they do, ``cv2.split`` writes each row past the cache. Of rows that begin within a register, which may be

@@ -46,30 +46,36 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     return image  # type: ignore[no-any-return]
 
 
-def resized(image: NDArray[np.uint8], work: Work) -> NDArray[np.uint8]:
-    """Window, bilinear resize and crop."""
+def resized(image: NDArray[np.uint8], work: Work, whole: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Window, bilinear resize and crop; given the size of a whole image, of its top left, which must be enough."""
     if work["random_crop"] is not None:
         top, left, height, width = random_window(image.shape[0], image.shape[1], work["random_crop"])
         image = image[top : top + height, left : left + width]
+    old = whole or image.shape[:2]
     if work["size"] is not None:
-        new_height, new_width = work["size"]
+        new = tuple(work["size"])
     else:
-        scale = work["shorter"] / min(image.shape[:2])
-        new_height, new_width = round(image.shape[0] * scale), round(image.shape[1] * scale)
-    image = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+        scale = work["shorter"] / min(old)
+        new = round(old[0] * scale), round(old[1] * scale)
+    if whole is None:
+        image = cv2.resize(image, new[::-1], interpolation=cv2.INTER_LINEAR)
+    else:
+        fy, fx = new[0] / old[0], new[1] / old[1]
+        image = cv2.resize(image, None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)
     height, width = work["crop"]
     top, left = (
-        int((have - want) * part)
-        for have, want, part in zip(image.shape, (height, width), work["crop_position"], strict=False)
+        int((have - want) * part) for have, want, part in zip(new, (height, width), work["crop_position"], strict=True)
     )
     return image[top : top + height, left : left + width]
 
 
-def normalize_into(image: NDArray[np.uint8], mirror: bool, work: Work, planes: NDArray[np.float32]) -> None:
-    """Flip, split, and one fused multiply and add per plane."""
+def normalize_into(
+    image: NDArray[np.uint8], mirror: bool, work: Work, planes: NDArray[np.float32], apart: Sequence[Any] | None = None
+) -> None:
+    """Flip, split (into planes of bytes, if given), and one fused multiply and add per plane."""
     if mirror:
         image = cv2.flip(image, 1)
-    for plane, target, mean, std in zip(cv2.split(image), planes, work["mean"], work["std"], strict=True):
+    for plane, target, mean, std in zip(cv2.split(image, apart), planes, work["mean"], work["std"], strict=True):
         cv2.addWeighted(plane, 1 / std, plane, 0, -mean / std, dst=target, dtype=cv2.CV_32F)
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from flowdata import codec
 from flowdata.bench.calls import CV2, NVIMGCODEC, Call, decoder_calls, make
-from flowdata.bench.work import write_files
+from flowdata.bench.peers import opencv
+from flowdata.bench.work import as_plain, work_of, write_files
 from flowdata.codec import decoding
 from flowdata.errors import ConfigError
 from flowdata.pipeline import Pipeline
@@ -19,6 +20,8 @@ from flowdata.records.writer import write_parts
 from flowdata.sample import SampleKey
 from flowdata.sources.ofrecord import OFRecordSource
 from flowdata.stages.decode import OFRecordImageDecoder, OFRecordImageDecoderRandomCrop
+from flowdata.stages.geometry import Resize
+from flowdata.stages.normalize import CropMirrorNormalize
 from tests.helpers.records import picture
 
 COUNT = 24
@@ -89,6 +92,21 @@ def test_windows_of_the_other_library(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {call.library for call in calls} == {NVIMGCODEC}
     assert [call.file for call in calls] == files
     assert [call.size for call in calls] == [window[2:] for window in asked]
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_what_a_crop_leaves_out_is_left_out(tmp_path: Path, rows: bool) -> None:
+    stages = [OFRecordImageDecoder(provider="cv2"), Resize(shorter=64), CropMirrorNormalize(crop=(48, 40))]
+    pipeline = Pipeline(records(tmp_path / "data", rows=rows), stages, batch_size=4)
+    work = as_plain(work_of(pipeline))
+    _, calls = calls_of(pipeline, tmp_path)
+    for index, call in enumerate(calls):
+        assert call.whole == (240, 180)
+        assert call.size < call.whole
+        planes = np.empty((3, 48, 40), np.float32)
+        window = opencv.resized(make(call, Path(call.file).read_bytes()), work, call.whole)
+        opencv.normalize_into(window, False, work, planes)
+        np.testing.assert_array_equal(planes, pipeline.process(SampleKey(0, index))["image"])
 
 
 def test_bad_pictures_are_left_out_where_the_pipeline_does_so(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def plainly(pipeline, index=0):
 
 
 def at_work(pipeline, numbers=range(1, 4)):
-    return [type(each) for _, each in pipeline._at_work(numbers)]
+    return [type(each) for _, each in pipeline.at_work(numbers)]
 
 
 @pytest.mark.parametrize("seed", range(6))
