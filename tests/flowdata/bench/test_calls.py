@@ -96,7 +96,8 @@ def test_windows_of_the_other_library(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("rows", [False, True])
 def test_what_a_crop_leaves_out_is_left_out(tmp_path: Path, rows: bool) -> None:
-    stages = [OFRecordImageDecoder(provider="cv2"), Resize(shorter=64), CropMirrorNormalize(crop=(48, 40))]
+    normalize = CropMirrorNormalize(mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), crop=(48, 40))
+    stages = [OFRecordImageDecoder(provider="cv2"), Resize(shorter=64), normalize]
     pipeline = Pipeline(records(tmp_path / "data", rows=rows), stages, batch_size=4)
     work = as_plain(work_of(pipeline))
     _, calls = calls_of(pipeline, tmp_path)
