@@ -93,4 +93,4 @@ def make(call: Call, data: bytes) -> NDArray[np.uint8]:
         assert image is not None, "it was decoded before"
     else:
         image = opencv.decode(data)
-    return image[-height:, -width:]
+    return image[:height, :width] if call.whole else image[-height:, -width:]
