@@ -13,7 +13,6 @@ import os
 import threading
 from collections.abc import Iterator
 from functools import cache
-from importlib import metadata
 from typing import Any, Literal, get_args
 
 import cv2
@@ -76,6 +75,8 @@ def describe() -> str:
 
 
 def _version() -> str:
+    from importlib import metadata  # a worker needs none of what it imports
+
     for name in _DISTRIBUTIONS:
         with contextlib.suppress(metadata.PackageNotFoundError):
             return metadata.version(name)

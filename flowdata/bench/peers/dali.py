@@ -9,7 +9,9 @@ from typing import Any
 
 from flowdata.bench.protocol import Arrays, Missing, Side, serve
 
-PREFETCH = 2  # batches, DALI's default, where nothing else is asked for
+# DALI's default, where nothing else is asked for. The batch that the consumer works on is in the queue, too: with a depth
+# of 2, when the first has been taken, only the second has been asked for.
+QUEUE_DEPTH = 2
 
 
 def prepare(spec: dict[str, Any]) -> Side:
@@ -20,14 +22,14 @@ def prepare(spec: dict[str, Any]) -> Side:
     import nvidia.dali
     from nvidia.dali import fn, pipeline_def, types
 
-    work, ahead = spec["work"], spec["prefetch"] or PREFETCH
+    work, depth = spec["work"], spec["prefetch"] + 1 if spec["prefetch"] else QUEUE_DEPTH
     version = nvidia.dali.__version__
 
     @pipeline_def(  # type: ignore[untyped-decorator]
         batch_size=spec["batch_size"],
         num_threads=spec["workers"],
         device_id=None,
-        prefetch_queue_depth=ahead,
+        prefetch_queue_depth=depth,
         seed=0,
     )
     def pictures() -> tuple[Any, Any]:
@@ -77,9 +79,9 @@ def prepare(spec: dict[str, Any]) -> Side:
         yield batches()
 
     decoder = "decoders.image_random_crop" if work["random_crop"] is not None else "decoders.image"
-    does = (f"DALI {version} on the CPU over the files: {spec['workers']} threads, prefetch_queue_depth {ahead}, "
+    does = (f"DALI {version} on the CPU over the files: {spec['workers']} threads, prefetch_queue_depth {depth}, "
             f"{decoder}, resize (linear, no antialias), crop_mirror_normalize")  # fmt: skip
-    return Side(does, start, {"nvidia-dali": version}, ahead)
+    return Side(does, start, {"nvidia-dali": version}, ahead=depth - 1)
 
 
 if __name__ == "__main__":
