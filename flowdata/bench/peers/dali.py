@@ -9,8 +9,8 @@ from typing import Any
 
 from flowdata.bench.protocol import Arrays, Missing, Side, serve
 
-# DALI's default, where nothing else is asked for. The batch that the consumer works on is in the queue, too: with a depth
-# of 2, when the first has been taken, only the second has been asked for.
+# DALI's default, where nothing else is asked for. The batch that the consumer works on is in the queue, too: with a
+# depth of 2, when the first has been taken, only the second has been asked for.
 QUEUE_DEPTH = 2
 
 
