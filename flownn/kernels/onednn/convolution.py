@@ -359,9 +359,12 @@ def _correlate_filters(
 
 def _is_summed_better(filters: tuple[int, ...], result: tuple[int, ...]) -> bool:
     """Whether the definition adds up filters' gradients in more sums than can be made here."""
-    if _is_depthwise(filters):  # the smallest block is a row, in 3 dims a plane
-        return result[-1] < _SHORTEST_ROW or math.prod(result[3:]) > 2 * _positions_of_one(result)
-    return math.prod(filters[2:]) == 1  # a product by a vector, which BLAS adds up in dozens of sums
+    if math.prod(filters[2:]) == 1:
+        return True  # a product by a vector, which BLAS adds up in dozens of sums
+    if not _is_depthwise(filters):  # with one filter, too
+        return filters[1] == 1 and math.prod(result) > _MOST_TERMS_OF_ONE * result[1]
+    # The smallest block is a row, in 3 dims a plane.
+    return result[-1] < _SHORTEST_ROW or math.prod(result[3:]) > 2 * _positions_of_one(result)
 
 
 def _may_lose_filters(

@@ -136,15 +136,14 @@ def test_a_slow_stage_is_named(executor: str) -> None:
     assert group.slowest_stage.name == f"{At.__module__}:At"
     assert group.samples >= got.samples == 53
     assert got.batches == 7
-    assert 0.0026 < group.quantile(0.5) < 0.05  # the middle of a bucket
-    assert 0.003 < group.mean_seconds < 0.05
+    assert group.quantile(0.5) > 0.0026  # the middle of a bucket
+    assert group.mean_seconds > 0.003
     inside = sum(each.seconds for each in group.stages)
-    assert 0.9 * group.service_seconds < inside < group.service_seconds
-    assert sum(each.busy_seconds for each in group.workers) > group.service_seconds
+    assert 53 * 0.003 < inside < group.service_seconds < sum(each.busy_seconds for each in group.workers)
     assert got.first_batch_seconds is not None
     assert got.first_batch_seconds > 0.003
-    assert got.wait_seconds > got.first_batch_seconds * 0.5
-    assert got.mean_ready < 1
+    assert got.wait_seconds > 0
+    assert got.mean_ready <= 2
     asdict(got)
 
 

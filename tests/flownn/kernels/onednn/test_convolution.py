@@ -162,9 +162,29 @@ def test_the_gradient_of_filters_that_see_zeros_alone_is_zero() -> None:
     x, y = draw(1, 32, 1, 300), draw(1, 32, 5, 300)
     attributes = ((3, 1), ((8, 5), (0, 0)), (1, 1), 32)
     with flow.use_kernels("onednn"):
-        mine = correlate_filters(np, y, x, (32, 1, 1, 1), *attributes)
-    np.testing.assert_array_equal(mine, correlate_filters.portable(np, y, x, (32, 1, 1, 1), *attributes))
+        mine = correlate_filters(np, y, x, (32, 1, 2, 1), *attributes)
+    np.testing.assert_array_equal(mine, correlate_filters.portable(np, y, x, (32, 1, 2, 1), *attributes))
     np.testing.assert_array_equal(mine, 0)
+
+
+@pytest.mark.parametrize(
+    ("filters", "channels", "groups", "kernel", "size", "served"),
+    [
+        (96, 32, 32, 1, 9, False),  # three products by a vector in each group
+        (96, 32, 32, 3, 9, True),
+        (1, 48, 1, 3, 14, False),  # a product of a vector and a matrix
+        (1, 48, 1, 3, 5, True),  # a short one
+        (2, 48, 1, 3, 14, True),
+    ],
+)
+def test_gradients_of_filters_that_the_definition_adds_up_better_are_declined(
+    filters: int, channels: int, groups: int, kernel: int, size: int, served: bool
+) -> None:
+    x, y = draw(4, channels, size, size), draw(4, filters, size, size)
+    attributes = ((1, 1), ((kernel // 2, kernel // 2),) * 2, (1, 1), groups)
+    shape = (filters, channels // groups, kernel, kernel)
+    body = correlate_filters.provider_body("onednn")
+    assert (body(np, y, x, shape, *attributes) is not NotImplemented) == served
 
 
 @pytest.mark.parametrize(
