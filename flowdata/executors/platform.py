@@ -12,7 +12,6 @@ import fcntl
 import os
 import signal
 import sys
-import tempfile
 import termios
 from array import array
 
@@ -52,6 +51,8 @@ def unnamed_memory(size: int) -> int:
     if "memfd" in features:
         descriptor = os.memfd_create("flowdata-slots", os.MFD_CLOEXEC)
     else:
+        import tempfile  # it brings compression along, half a megabyte that every process would hold
+
         folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         descriptor, path = tempfile.mkstemp(prefix="flowdata-", dir=folder)
         os.unlink(path)

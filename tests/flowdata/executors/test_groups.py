@@ -319,6 +319,7 @@ def disturb(pipeline: Pipeline, rng: random.Random, hit: int) -> None:
         try:
             for _ in range(3):
                 got += [content(batch) for batch in loader]
+            settle(loader)  # a worker may also be hit after its last batch
         except WorkerError as error:
             assert pipeline.max_worker_restarts < times
             assert "worker" in str(error)  # noqa: PT017
@@ -326,7 +327,6 @@ def disturb(pipeline: Pipeline, rng: random.Random, hit: int) -> None:
             return
         finally:
             assert time.monotonic() - start < 25
-        settle(loader)
     assert got == want
 
 
