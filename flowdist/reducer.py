@@ -35,6 +35,8 @@ from flowdist.schedule import Schedule
 
 # Rounds are counted modulo this: a square is exact in bfloat16, the sum of 70 000 of them in float32.
 _ROUND_MODULUS = 16
+# Numbers behind the flags: the seconds of the round before, the number of this round, its square.
+_COUNTERS = 3
 # The thread's collectives have deadlines; this long after one the thread itself must be gone.
 _THREAD_GRACE_S = 10.0
 
@@ -69,7 +71,7 @@ class _Launch:
         staged = sums_in_float32(array.dtype)
         total = array.astype(np.float32) if staged else array
         number = self.round.number % _ROUND_MODULUS
-        total[-3:] = self.round.seconds_before, number, number**2
+        total[-_COUNTERS:] = self.round.seconds_before, number, number**2
         comm.allreduce(total)
         if tuple(total[-2:]) != (comm.size * number, comm.size * number**2):
             raise DistError(
@@ -78,8 +80,8 @@ class _Launch:
             )
         if self.bucket.factor == 1:
             np.divide(total[:slots_end], total.dtype.type(comm.size), out=total[:slots_end])
-        flagged: NDArray[np.bool_] = total[slots_end:-3] > 0
-        self.seconds_before = float(total[-3])
+        flagged: NDArray[np.bool_] = total[slots_end:-_COUNTERS] > 0
+        self.seconds_before = float(total[-_COUNTERS])
         if staged:
             store_rounded(array, total)
         return flagged
@@ -197,7 +199,7 @@ class _Bucket:
         self.plan = plan
         exact = ranks & (ranks - 1) == 0 and not sums_in_float32(plan.dtype)
         self.factor = 1 / ranks if exact else 1.0
-        self.flat = FlatBucket(plan, shapes, tail_size=len(shapes) + 3)
+        self.flat = FlatBucket(plan, shapes, tail_size=len(shapes) + _COUNTERS)
         self.slots: list[Slot] = []
         self.waiting_for = 0
 
@@ -344,7 +346,7 @@ class Reducer:
         for slot in bucket.slots:
             if not slot.ready_in_round:
                 slot.fill_for_absent_gradient()
-        bucket.flat.tail[:-3] = [slot.used == self._find_unused for slot in bucket.slots]
+        bucket.flat.tail[:-_COUNTERS] = [slot.used == self._find_unused for slot in bucket.slots]
         launch = _Launch(bucket, round_)
         round_.launches.append(launch)
         self._thread.submit(launch)

@@ -226,7 +226,7 @@ def _process(
                     if mine and type(c) is Summand and not anomaly.enabled:
                         c = c.compute(known)
                         added = c is known
-                    elif type(c) is PlacedGradient and wanted is None and _waits_for_one(edge, uses, arrived):
+                    elif type(c) is PlacedGradient and known is None and wanted is None and _waits_for_one(edge, uses):
                         c, placed = c.compute(edge.grad_sink.buffer, edge.grad_sink.factor), True
                     else:
                         c = c()
@@ -252,9 +252,7 @@ def _process(
                 else:
                     arrived[edge] = _as_array(known + c)
                     summed.add(edge)
-                if known is not None:
-                    c = None
-            known = None
+            known = c = None
             left = uses[edge] = uses[edge] - 1
             if left:
                 continue
@@ -361,11 +359,10 @@ def _call_hooks(hooks: dict[int, Hook], g: Any, name: str) -> Any:
     return g
 
 
-def _waits_for_one(edge: Any, uses: dict[Any, int], arrived: dict[Any, Any]) -> bool:
-    """Whether this is a leaf whose sink takes its next gradient as it comes: the only one, and nobody looks at it."""
+def _waits_for_one(edge: Any, uses: dict[Any, int]) -> bool:
+    """Whether this is a leaf whose sink takes the last gradient to come as it is, since nobody looks at it."""
     return (
         uses[edge] == 1
-        and edge not in arrived
         and not isinstance(edge, Node)
         and edge.grad_sink is not None
         and edge.grad is None

@@ -52,6 +52,25 @@ class Summand:
         return self.compute(None)
 
 
+class PlacedGradient:
+    """A gradient that can be computed straight into the memory where it shall end up, which saves a copy.
+
+    Args:
+        compute: Called as ``compute(out, factor)``: writes ``factor`` times the gradient into ``out``, an array of the
+            input's shape and dtype with nothing in it, and returns ``out``. Called with nothing, it returns the
+            gradient in memory of its own.
+    """
+
+    __slots__ = ("compute",)
+
+    def __init__(self, compute: Callable[..., Any]) -> None:
+        self.compute = compute
+
+    def __call__(self) -> Any:
+        """The gradient, in memory of its own."""
+        return self.compute()
+
+
 class Node:
     """One recorded op: how the gradient of its result becomes those of its inputs.
 
@@ -81,25 +100,6 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
-
-
-class PlacedGradient:
-    """A gradient that can be computed straight into the memory where it shall end up, which saves a copy.
-
-    Args:
-        compute: Called as ``compute(out, factor)``: writes ``factor`` times the gradient into ``out``, an array of the
-            input's shape and dtype with nothing in it, and returns ``out``. Called with nothing, it returns the
-            gradient in memory of its own.
-    """
-
-    __slots__ = ("compute",)
-
-    def __init__(self, compute: Callable[..., Any]) -> None:
-        self.compute = compute
-
-    def __call__(self) -> Any:
-        """The gradient, in memory of its own."""
-        return self.compute()
 
 
 class TupleNode(Node):

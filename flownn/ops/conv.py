@@ -56,7 +56,7 @@ def conv(
         def grad_bias() -> Any:
             return channel_sum(xp, xp.moveaxis(grad, 1, -1)).astype(weight.dtype)
 
-        return Summand(grad_x), _gradient_of_filters(xp, grad, images, weight, attributes), grad_bias
+        return Summand(grad_x), _gradient_of_filters(xp, grad, images, weight, dtype, attributes), grad_bias
 
     return _like(result, x), vjp
 
@@ -105,7 +105,7 @@ def conv_transpose(
         grad = _batch(g, weight).astype(dtype, copy=False)
         return (
             lambda: _like(correlate(xp, grad, wide, None, *attributes), x),
-            _gradient_of_filters(xp, images, grad, weight, attributes),
+            _gradient_of_filters(xp, images, grad, weight, dtype, attributes),
             lambda: channel_sum(xp, xp.moveaxis(grad, 1, -1)).astype(weight.dtype),
         )
 
@@ -113,10 +113,9 @@ def conv_transpose(
 
 
 def _gradient_of_filters(
-    xp: Any, y: NDArray[Any], x: NDArray[Any], weight: NDArray[Any], attributes: tuple[Any, ...]
+    xp: Any, y: NDArray[Any], x: NDArray[Any], weight: NDArray[Any], dtype: Any, attributes: tuple[Any, ...]
 ) -> Callable[[], NDArray[Any]]:
-    """What computes the weight's gradient from the small and the large side of the windows."""
-    dtype = compute_dtype("", weight.dtype)
+    """What computes the weight's gradient, in ``dtype``, from the small and the large side of the windows."""
 
     def compute(out: NDArray[Any] | None = None, factor: float = 1.0) -> NDArray[Any]:
         values = y.astype(dtype, copy=False)

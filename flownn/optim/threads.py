@@ -53,7 +53,7 @@ def for_each(function: Callable[[_Item], None], items: Sequence[_Item]) -> None:
     Raises:
         Exception: the first that the function raised, after all threads have ended.
     """
-    threads = min(get_num_threads(), len(items) // _FEWEST) if len(items) >= 2 * _FEWEST else 1
+    threads = min(get_num_threads(), len(items) // _FEWEST)
     if threads < 2:
         _call_with_all(function, items)
         return
