@@ -8,7 +8,7 @@ An op is one function ``f(xp, *arrays, **attrs)`` that returns ``(y, vjp)``:
   gradient that came from elsewhere, as a `PlacedGradient` it may write into memory that waits for it, which saves a
   pass over it. The engine sums dims that were broadcast and casts to the input's dtype, so ``multiply`` returns
   ``(g * y, g * x)`` whatever the shapes.
-  ``vjp`` must not change ``g``: others may hold the same array.
+  ``vjp`` must not change ``g``: others may hold the same array. As an `OverwritingVjp` it is told when nobody does.
 * ``None`` in place of ``vjp``: the op has no gradient (comparisons, ``argmax``).
 * The closure of ``vjp`` *is* the saved state. Keep in it what the backward needs and nothing else, as plain local
   variables or in tuples, lists or dicts: there the engine finds the arrays, and refuses to go on when one of them
@@ -44,7 +44,17 @@ from flownn.grad_mode import (
     set_grad_enabled,
 )
 from flownn.gradcheck import gradcheck
-from flownn.graph import Node, OutputNode, PlacedGradient, Summand, TensorBase, TupleNode, link_view, wrap
+from flownn.graph import (
+    Node,
+    OutputNode,
+    OverwritingVjp,
+    PlacedGradient,
+    Summand,
+    TensorBase,
+    TupleNode,
+    link_view,
+    wrap,
+)
 from flownn.overwritten import mark_overwritten, memory_owner
 
 if TYPE_CHECKING:
@@ -57,6 +67,7 @@ __all__ = [
     "GradientSink",
     "HookHandle",
     "Node",
+    "OverwritingVjp",
     "PlacedGradient",
     "Summand",
     "TensorBase",

@@ -12,7 +12,17 @@ from flownn import anomaly, backend, memory, overwritten
 from flownn.dtypes import accumulator
 from flownn.errors import GradientError, ShapeError
 from flownn.grad_mode import no_grad
-from flownn.graph import Hook, Node, OutputNode, PlacedGradient, Summand, TensorBase, TupleNode, wrap
+from flownn.graph import (
+    Hook,
+    Node,
+    OutputNode,
+    OverwritingVjp,
+    PlacedGradient,
+    Summand,
+    TensorBase,
+    TupleNode,
+    wrap,
+)
 
 
 class Backward:
@@ -208,7 +218,13 @@ def _process(
         node = ready.pop()
         g = arrived.pop(node, None)
         edges = node.edges
-        contributions = _no_gradient if g is None else _run_node(node, g, arrived, wanted)
+        mine = (
+            type(node.vjp) is OverwritingVjp
+            and getrefcount(g) == _ONE_HOLDER
+            and (g.base is None or _keeps_alone(g))
+            and not node.hooks
+        )
+        contributions = _no_gradient if g is None else _run_node(node, g, mine, arrived, wanted)
         if not retain_graph:
             node.vjp, node.edges = None, ()
         for i in range(len(edges)):
@@ -272,8 +288,8 @@ def _process(
 _no_gradient: Sequence[Any] = ()
 
 
-def _run_node(node: Node, g: Any, arrived: dict[Any, Any], wanted: dict[Any, Any] | None) -> Sequence[Any]:
-    """What a node sends along its edges."""
+def _run_node(node: Node, g: Any, mine: bool, arrived: dict[Any, Any], wanted: dict[Any, Any] | None) -> Sequence[Any]:
+    """What a node sends along its edges; ``mine`` says that its vjp may overwrite ``g``."""
     if node.hooks:
         g = _call_hooks(node.hooks, g, node.name)
     if wanted is not None and node in wanted:
@@ -286,7 +302,7 @@ def _run_node(node: Node, g: Any, arrived: dict[Any, Any], wanted: dict[Any, Any
         overwritten.check_unchanged(node)
     assert node.vjp is not None
     try:
-        contributions = node.vjp(g)
+        contributions = node.vjp.compute(g, True) if mine else node.vjp(g)  # type: ignore[attr-defined]
     except Exception as error:
         _say_where(error, node)
         raise

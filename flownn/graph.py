@@ -52,6 +52,29 @@ class Summand:
         return self.compute(None)
 
 
+class OverwritingVjp:
+    """A vjp that can use the memory of the gradient it is given, where nobody else holds that.
+
+    Args:
+        compute: Called as ``compute(g, mine)``. With ``mine`` it may change ``g``, and give it or views of it as
+            gradients; without, it must leave it alone, as every other vjp.
+    """
+
+    __slots__ = ("compute",)
+
+    def __init__(self, compute: Callable[[Any, bool], Sequence[Any]]) -> None:
+        self.compute = compute
+
+    def __call__(self, g: Any) -> Sequence[Any]:
+        """The gradients, with ``g`` as it was."""
+        return self.compute(g, False)
+
+    @property
+    def saved_arrays(self) -> tuple[Any, ...]:
+        """Where to look for what it keeps."""
+        return (self.compute,)
+
+
 class PlacedGradient:
     """A gradient that can be computed straight into the memory where it shall end up, which saves a copy.
 

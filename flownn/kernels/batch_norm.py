@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
@@ -29,7 +29,11 @@ class Gradients(NamedTuple):
     x: GradX  # called at most once: takes what to subtract, a number per channel and one that x - mean is times
 
 
-Backward = Callable[[NDArray[Any]], Gradients]
+class Backward(Protocol):
+    """The backward of `normalize_channels`."""
+
+    def __call__(self, g: NDArray[Any], mine: bool = False, /) -> Gradients:
+        """The gradients for that of the result, whose memory they may take where it is ``mine``."""
 
 
 @kernel("channel_moments", provided=_PROVIDED, smallest=_SMALLEST)
@@ -96,12 +100,13 @@ def normalize_channels(
     has_addend = addend is not None
     kept = y if relu and has_addend else None  # x alone does not say where the sum was positive
 
-    def backward(g: NDArray[Any]) -> Gradients:
+    def backward(g: NDArray[Any], mine: bool = False, /) -> Gradients:
+        mine = mine and g.dtype == x.dtype and g.strides == x.strides
         step = _Affine(blocks, mean, scale, shift)
         parts, grads = blocks.cut(x), blocks.cut(g)
         behind, sums, dots = grads, [], []
         if relu:
-            g = empty_like(xp, x, x.dtype)
+            g = g if mine else empty_like(xp, x, x.dtype)
             behind = blocks.cut(g)
         results = None if kept is None else blocks.cut(kept)
         scratch = xp.empty((2, *parts[0].shape), blocks.dtype)
@@ -119,7 +124,7 @@ def normalize_channels(
             dots.append(blocks.dot(grad, middle))
 
         def grad_x(along_one: NDArray[Any] | None, along_x: NDArray[Any] | None) -> NDArray[Any]:
-            target = g if relu and not has_addend else empty_like(xp, x, x.dtype)
+            target = g if (relu or mine) and not has_addend else empty_like(xp, x, x.dtype)
             targets = blocks.cut(target)
             ones = None if along_one is None else blocks.spread(along_one)
             slopes = None if along_x is None else blocks.spread(-along_x)

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from flownn.autograd import op
+from flownn.autograd import OverwritingVjp, op
 from flownn.errors import ShapeError
 from flownn.kernels.batch_norm import Backward, Gradients, channel_moments, normalize_channels
 from flownn.kernels.channels import check_parameters, compute_dtype
@@ -101,11 +101,11 @@ def fused_batch_norm(
         relu=True,
     )
 
-    def with_addend(g: NDArray[Any]) -> tuple[Any, ...]:
-        grad_x, *others, grad_addend = vjp(g)
+    def with_addend(g: NDArray[Any], mine: bool) -> tuple[Any, ...]:
+        grad_x, *others, grad_addend = vjp.compute(g, mine)
         return grad_x, grad_addend, *others
 
-    return y, with_addend
+    return y, OverwritingVjp(with_addend)
 
 
 def batch_normalize(
@@ -123,7 +123,7 @@ def batch_normalize(
     sum_over_ranks: SumOverRanks | None = None,
     addend: NDArray[Any] | None = None,
     relu: bool = False,
-) -> tuple[NDArray[Any], Callable[[NDArray[Any]], tuple[Any, ...]]]:
+) -> tuple[NDArray[Any], OverwritingVjp]:
     """Result and vjp of `batch_norm`; the vjp's last entry is for ``addend``, or None."""
     compute_dtype(name, x.dtype)
     if x.ndim < 2:
@@ -152,8 +152,8 @@ def batch_normalize(
     else:
         y, backward = x.copy(), _empty_gradients(xp, mean, addend)
 
-    def vjp(g: NDArray[Any]) -> tuple[Any, ...]:
-        gradients = backward(g)
+    def vjp(g: NDArray[Any], mine: bool) -> tuple[Any, ...]:
+        gradients = backward(g, mine)
 
         def grad_x() -> Any:
             if not use_batch_statistics:
@@ -166,7 +166,7 @@ def batch_normalize(
 
         return grad_x, gradients.dot * inverse, gradients.sum, None, None, gradients.addend
 
-    return y, vjp
+    return y, OverwritingVjp(vjp)
 
 
 def _batch_moments(xp: Any, x: NDArray[Any], sum_over_ranks: SumOverRanks | None) -> tuple[int, Any, Any]:
@@ -185,7 +185,7 @@ def _batch_moments(xp: Any, x: NDArray[Any], sum_over_ranks: SumOverRanks | None
 def _empty_gradients(xp: Any, mean: NDArray[Any], addend: NDArray[Any] | None) -> Backward:
     """The backward of an empty batch."""
     zeros = xp.zeros(mean.shape)
-    return lambda g: Gradients(zeros, zeros, None if addend is None else g, lambda along_one, along_x: g)
+    return lambda g, mine=False: Gradients(zeros, zeros, None if addend is None else g, lambda along_one, along_x: g)
 
 
 def move(running: NDArray[Any], towards: NDArray[Any], momentum: float) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import flownn as flow
-from flownn.autograd import PlacedGradient, Summand, op
+from flownn.autograd import OverwritingVjp, PlacedGradient, Summand, op
 from flownn.errors import GradientError, ShapeError
 
 
@@ -463,6 +463,69 @@ def test_a_summand_is_offered_the_gradient_that_has_arrived_where_nobody_else_ho
     with flow.autograd.detect_anomaly():  # every contribution is looked at alone
         after(lambda: np.ones(2))
     assert offered == [None]
+
+
+def negate(told: list[bool]) -> Any:
+    """-x, with a vjp that writes into the gradient where it may, and notes whether it may."""
+
+    @op
+    def negated(xp: Any, x: Any) -> Any:
+        def vjp(g: Any, mine: bool) -> Any:
+            told.append(mine)
+            return (xp.negative(g, out=g) if mine else -g,)
+
+        return -x, OverwritingVjp(vjp)
+
+    return negated
+
+
+def test_a_vjp_may_overwrite_a_gradient_that_nobody_else_holds() -> None:
+    told: list[bool] = []
+    x = leaf(2, 3)
+    (negate(told)(x) * 5).sum().backward()
+    assert told == [True]
+    assert x.grad.tolist() == [-5, -5]
+
+
+@pytest.mark.parametrize("why", ["the caller", "another op", "a view", "a hook", "a saved value", "inputs"])
+def test_a_vjp_must_leave_a_gradient_that_somebody_else_holds(why: str) -> None:
+    told: list[bool] = []
+    x, other = leaf(2, 3), leaf(0, 0)
+    y = negate(told)(x)
+    seen: list[Any] = []
+    held = np.array([5.0, 5.0])
+    kept = [held]
+    if why == "the caller":
+        y.backward(flow.from_numpy(held))
+    elif why == "another op":  # an addition gives the same array to both of its inputs, the newest runs first
+        (negate(told)(other) + y).backward(flow.from_numpy(held))
+    elif why == "a view":
+
+        @op
+        def shows(xp: Any, x: Any) -> Any:
+            return x * 1, lambda g: (held.reshape(1, 2)[0],)
+
+        shows(y).sum().backward()
+    elif why == "a hook":
+        y.register_hook(lambda g: seen.append(g.data) or g * 1)
+        kept = seen
+        (y * 5).sum().backward()
+    elif why == "a saved value":
+
+        @op
+        def gives_what_it_saved(xp: Any, x: Any) -> Any:
+            return x * 1, lambda g: (held,)
+
+        gives_what_it_saved(y).sum().backward(retain_graph=True)
+    else:
+        (found,) = flow.autograd.grad((y * 5).sum(), y, retain_graph=True)
+        (grad_x,) = flow.autograd.grad((y * 5).sum(), x)
+        assert found.tolist() == [5, 5]
+        assert grad_x.tolist() == [-5, -5]
+        return
+    assert not any(told)
+    assert [each.tolist() for each in kept] == [[5, 5]]
+    assert x.grad.tolist() == [-5, -5]
 
 
 def test_an_aligned_array_of_which_nobody_knows_is_added_to_in_place() -> None:

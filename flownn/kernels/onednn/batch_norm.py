@@ -72,8 +72,8 @@ class _Plan(Blocks):
         self.mask = self.each(chain, *_MASK) if kept == "result" else []
         self.sums = self.each(backward_of, bits)
         self.scale = chain(rows.rows, rows.width, MUL, "vector")
-        in_place = kept != "all" and not addend
-        self.slope = chain(rows.rows, rows.width, *(_SLOPE_IN_PLACE if in_place else _SLOPE))
+        self.slope = chain(rows.rows, rows.width, *_SLOPE)
+        self.slope_in_place = chain(rows.rows, rows.width, *_SLOPE_IN_PLACE)
 
 
 class _Moments(Blocks):
@@ -134,13 +134,15 @@ def _normalize_channels(
     result = y if kept == "result" and addend is not None else None
     has_addend = addend is not None
 
-    def backward(g: NDArray[Any]) -> Gradients:
-        g = as_channels_last(g)
-        behind = empty_channels_last(x.shape) if relu else g
+    def backward(g: NDArray[Any], mine: bool = False, /) -> Gradients:
+        given = g
+        g = as_channels_last(given)
+        mine = mine or g is not given
+        behind = empty_channels_last(x.shape) if relu and not mine else g
         sums = _sums(plan, x, g, behind, (mean, scale, shift), bits, result)
 
         def grad_x(along_one: NDArray[Any] | None, along_x: NDArray[Any] | None) -> NDArray[Any]:
-            target = behind if relu and not has_addend else empty_channels_last(x.shape)
+            target = behind if (relu or mine) and not has_addend else empty_channels_last(x.shape)
             _grad_x(plan, x, behind, target, (mean, scale), along_one, along_x)
             return target
 
@@ -215,5 +217,7 @@ def _grad_x(
         plan.scale(behind, scale, target)
         return
     tangent = plan.spread(-along_x), plan.spread(-along_one)
-    operands = () if target is behind else (behind,)
-    plan.slope(x, mean, target, *tangent, *operands, scale)
+    if target is behind:
+        plan.slope_in_place(x, mean, target, *tangent, scale)
+    else:
+        plan.slope(x, mean, target, *tangent, behind, scale)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from flownn.kernels import kernel
 from flownn.kernels.convolution import Padding, padded_shape
 from flownn.kernels.depthwise import is_depthwise
+from flownn.kernels.onednn.convolution_1x1 import image_gradient, is_product, write_filters
 from flownn.kernels.onednn.library import Library, OneDNNError
 from flownn.kernels.onednn.memory import (
     Descriptor,
@@ -278,6 +279,9 @@ def _correlate_adjoint(
     image = (y.shape[0], weight.shape[1] * groups, *spatial)
     geometry = _geometry(image, y.shape, filters, *_tuples(stride, padding, dilation))
     add = onto is not None and onto.dtype == np.float32 and layout_of(onto) == channels_last(image)
+    if is_product(filters[0], padding) and max(stride) == 1:
+        result = image_gradient(y, weight, bias, onto if add else None)
+        return result if add or onto is None else np.add(onto, result, out=onto)
     reach = math.prod(-(-k // s) for k, s in zip(weight.shape[2:], stride, strict=True))  # windows over one element
     parts = _parts(filters[0], 1, reach, -(-reach // _MOST_WINDOWS) if _scatters(filters[0], stride) else 1)
     if not parts or (parts > 1 and _is_alone(filters[0], 2)):  # for one channel the definition is faster, too
@@ -326,6 +330,9 @@ def _correlate_filters(
         return NotImplemented
     if _is_summed_better(filters[0], y.shape):
         return NotImplemented
+    if is_product(filters[0], padding):
+        write_filters(y, x, stride, result)
+        return result
     images, gradients = as_channels_last(x), as_channels_last(y)
     attributes = _tuples(stride, padding, dilation)
     blocks = list(_blocks(images, gradients, filters[0], *attributes))

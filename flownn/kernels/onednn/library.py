@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import POINTER, c_char_p, c_float, c_int, c_int64, c_size_t, c_uint, c_void_p
+from ctypes import POINTER, c_char, c_char_p, c_float, c_int, c_int64, c_size_t, c_uint, c_void_p
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -62,6 +62,10 @@ _FUNCTIONS: dict[str, list[Any]] = {
     "dnnl_primitive_create": [_out, _handle],
     "dnnl_primitive_execute": [_handle, _handle, c_int, c_void_p],
     "dnnl_primitive_destroy": [_handle],
+    "dnnl_sgemm": [
+        c_char, c_char, c_int64, c_int64, c_int64, c_float, c_void_p, c_int64, c_void_p, c_int64, c_float, c_void_p,
+        c_int64,
+    ],
     # Primitive descriptors: after the engine, as in dnnl.h.
     "dnnl_reorder_primitive_desc_create": [_out, _handle, _handle, _handle, _handle, _handle],
     "dnnl_convolution_forward_primitive_desc_create": [_out, _handle, c_int, c_int, *_convolution, _handle],

@@ -116,6 +116,30 @@ def test_every_block_of_the_backward_finds_its_own_bits(shape: tuple[int, ...]) 
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.parametrize("body", ["onednn", "portable"])
+@pytest.mark.parametrize("from_x", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("with_addend", [False, True])
+def test_a_backward_that_may_have_the_memory_of_its_gradient_takes_it_and_gives_the_same(
+    with_addend: bool, relu: bool, from_x: bool, body: str
+) -> None:
+    run = normalize_channels.portable if body == "portable" else normalize_channels.provider_body(body)
+    x, addend = image(11, (3, 24, 17, 16)), image(12, (3, 24, 17, 16)) if with_addend else None
+    subtracted = np.linspace(-0.1, 0.1, 24), np.linspace(0.2, -0.2, 24)
+    given = image(13, x.shape)
+    results = []
+    for mine in (False, True):
+        g = given.copy(order="K")
+        _, backward = run(np, x, *vectors(24), addend, relu=relu, from_x=from_x)
+        gradients = backward(g, mine)
+        results.append((gradients.x(*subtracted), gradients.addend, gradients.sum, gradients.dot))
+        assert mine or g.tobytes() == given.tobytes()
+    for got, want in zip(results[1], results[0], strict=True):
+        np.testing.assert_array_equal(got, want)
+    last = results[1][1] if with_addend else results[1][0]
+    assert np.shares_memory(last, g)
+
+
 def test_relu_of_any_finite_or_infinite_sum_is_the_maximum_with_zero() -> None:
     x = image(10)
     x[0, 0, 0, :8] = [3e38, -3e38, 1e-45, -1e-45, -0.0, 104, -104, 89]

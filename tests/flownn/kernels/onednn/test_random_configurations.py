@@ -24,7 +24,7 @@ ROWS: list[Row] = [
     for path in sorted(Path(__file__).parent.glob("rows_*.py"))
     for row in importlib.import_module(f"tests.flownn.kernels.onednn.{path.stem}").ROWS
 ]
-ORDERS = 16  # to which a comparison that fails is extended
+ORDERS = 64  # to which a comparison that fails is extended
 pytestmark = pytest.mark.skipif(not providers.can_load("onednn"), reason=f"onednn: {providers.status('onednn')}")
 
 
@@ -93,7 +93,7 @@ def check(row: Row, args: Sequence[Any]) -> bool:
 
     The largest error of few numbers is a matter of luck, and that of sums that happen to cancel out says nothing: where
     the body's is too large, both compute again from such numbers in another order, each a little larger or smaller, up
-    to 16 times, and the largest of all are compared. Where the portable body is right by luck, or exact as for a single
+    to 64 times, and the largest of all are compared. Where the portable body is right by luck, or exact as for a single
     product, two roundings of the largest number are allowed.
     """
     found = errors(row, args)
