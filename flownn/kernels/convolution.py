@@ -33,6 +33,7 @@ _BLOCK_BYTES = 8 << 20
 # Fewer numbers than this go through NumPy in less time than the library's call takes.
 _SMALLEST = 2048
 _PROVIDED = {"onednn": "flownn.kernels.onednn.convolution"}
+_PROVIDED_FILTERS = {"onednn": "flownn.kernels.onednn.convolution_filters"}
 
 Padding = Sequence[tuple[int, int]]  # zeros (before, after) of each spatial dim; a negative number crops instead
 
@@ -81,7 +82,7 @@ def correlate_adjoint(
     return result if onto is None else xp.add(onto, result, out=onto)
 
 
-@kernel("correlate_filters", provided=_PROVIDED, smallest=_SMALLEST)
+@kernel("correlate_filters", provided=_PROVIDED_FILTERS, smallest=_SMALLEST)
 def correlate_filters(
     xp: Any,
     y: NDArray[Any],

@@ -1,8 +1,8 @@
-"""The adjoints of 1x1 convolutions: products of matrices whose rows are pixels.
+"""1x1 convolutions as products of matrices whose rows are pixels.
 
 The library's convolutions want filters, and gradients of filters, in a layout of their own, and lose time when image
-and gradient come from main memory; a product reads and writes the caller's. The forward convolution is the faster one
-there, and stays.
+and gradient come from main memory; a product reads and writes the caller's. Forward the convolution is the faster one,
+unless the image is so small that arranging the filters takes the time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flownn.kernels.onednn.gemm import multiply
 from flownn.kernels.onednn.memory import empty_channels_last
 from flownn.kernels.onednn.primitives import as_channels_last
 
-__all__ = ["image_gradient", "is_product", "write_filters"]
+__all__ = ["is_product", "map_pixels", "matrix_of", "write_filters"]
 
 
 def is_product(filters: Sequence[int], padding: Sequence[tuple[int, int]]) -> bool:
@@ -30,26 +30,37 @@ def is_product(filters: Sequence[int], padding: Sequence[tuple[int, int]]) -> bo
     return groups == 1 and out > 1 and channels > 1 and math.prod(kernel_size) == 1 and not any(map(any, padding))
 
 
-def image_gradient(
-    y: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None, onto: NDArray[Any] | None
+def map_pixels(
+    image: NDArray[Any],
+    matrix: NDArray[Any],
+    bias: NDArray[Any] | None,
+    stride: Sequence[int] | None = None,
+    onto: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Filters times every pixel of y (N, O, *spatial), plus bias, as an image (N, C, *spatial); stride 1.
+    """Every pixel of an image (N, I, *spatial), or those that a stride finds, times ``matrix`` (I, J), plus bias.
 
-    With ``onto``, a channels-last image, it is added to that, which is the result.
+    The result (N, J, *spatial) is channels-last. With ``onto``, such an image, it is added to that, and that is given.
     """
-    image = empty_channels_last((len(y), weight.shape[1], *y.shape[2:])) if onto is None else onto
-    rows = _pixels(image)
+    read = as_channels_last(image if stride is None else _every(image, stride))
+    result = empty_channels_last((len(read), matrix.shape[1], *read.shape[2:])) if onto is None else onto
+    rows = _pixels(result)
     if bias is not None:
         rows[...] = bias if onto is None else rows + bias
-    multiply(_pixels(as_channels_last(y)), _matrix(weight), rows, add=onto is not None or bias is not None)
-    return image
+    multiply(_pixels(read), matrix, rows, add=onto is not None or bias is not None)
+    return result
 
 
 def write_filters(y: NDArray[Any], x: NDArray[Any], stride: Sequence[int], filters: NDArray[Any]) -> None:
     """Write the gradient of filters (O, C, *ones) for that of the result, y (N, O, *out), and the image x."""
+    read = as_channels_last(_every(x, stride))
+    multiply(_pixels(as_channels_last(y)).T, _pixels(read), matrix_of(filters))
+
+
+def _every(image: NDArray[Any], stride: Sequence[int]) -> NDArray[Any]:
+    """The pixels that windows of one pixel read."""
     steps: tuple[Any, ...] = (..., *(slice(None, None, step) for step in stride))
-    read = x[steps]
-    multiply(_pixels(as_channels_last(y)).T, _pixels(as_channels_last(read)), _matrix(filters))
+    read: NDArray[Any] = image[steps]
+    return read
 
 
 def _pixels(image: NDArray[Any]) -> NDArray[Any]:
@@ -59,7 +70,7 @@ def _pixels(image: NDArray[Any]) -> NDArray[Any]:
     return rows
 
 
-def _matrix(filters: NDArray[Any]) -> NDArray[Any]:
+def matrix_of(filters: NDArray[Any]) -> NDArray[Any]:
     """View filters (O, C, *ones) as (O, C), whatever their strides."""
     first: tuple[Any, ...] = (slice(None), slice(None), *[0] * (filters.ndim - 2))
     matrix: NDArray[Any] = filters[first]

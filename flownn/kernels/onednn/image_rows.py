@@ -35,6 +35,7 @@ from flownn.kernels.onednn.primitives import (
     VARIANCE,
     WORKSPACE,
     Primitive,
+    append_sum,
 )
 
 __all__ = [
@@ -159,8 +160,9 @@ def chain(rows: int, width: int, operation: int, other: str, after: tuple[tuple[
     def append(library: Library, operations: int) -> None:
         for which, *operands in after:
             if which == SUM:
-                status = library.dnnl_post_ops_append_sum(operations, 1.0, 0, 0)
-            elif which in _OF_ONE:
+                append_sum(library, operations)
+                continue
+            if which in _OF_ONE:
                 status = library.dnnl_post_ops_append_eltwise(operations, which, *operands)
             else:
                 status = library.dnnl_post_ops_append_binary(operations, which, kinds[operands[0]])

@@ -22,7 +22,7 @@ from flownn.kernels.onednn.memory import (
 )
 from flownn.kernels.threads import get_num_threads, thread_settings
 
-__all__ = ["Primitive", "Reorder", "as_channels_last", "cached", "thread_count"]
+__all__ = ["Primitive", "Reorder", "append_sum", "as_channels_last", "cached", "thread_count"]
 
 # Arguments of an execution.
 SRC, SRC_1, DST, WEIGHTS, BIAS, MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE, SCRATCHPAD = (
@@ -176,15 +176,21 @@ class _Execution:
         self._library.dnnl_stream_destroy(self.stream)
 
 
-class Reorder(Primitive):
-    """Copy memory of one layout to another: called with source and target."""
+def append_sum(library: Library, operations: int) -> None:
+    """The post-op that adds a result to what its memory held before."""
+    library.check("append a sum", library.dnnl_post_ops_append_sum(operations, 1.0, 0, 0))
 
-    def __init__(self, source: Descriptor, target: Descriptor) -> None:
+
+class Reorder(Primitive):
+    """Copy memory of one layout to another, or add it to what is there: called with source and target."""
+
+    def __init__(self, source: Descriptor, target: Descriptor, *, add: bool = False) -> None:
         engine = load().engine
         super().__init__(
             "dnnl_reorder_primitive_desc_create",
             (source.handle, engine, target.handle, engine),
             (SRC, DST),
+            post_ops=append_sum if add else None,
             engine_first=False,
             allow_reference=True,
         )

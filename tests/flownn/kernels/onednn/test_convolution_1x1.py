@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flownn.kernels import providers
-from flownn.kernels.convolution import correlate_adjoint, correlate_filters
+from flownn.kernels.convolution import correlate, correlate_adjoint, correlate_filters
 
 pytestmark = pytest.mark.skipif(not providers.can_load("onednn"), reason=f"onednn: {providers.status('onednn')}")
 NONE = ((0, 0), (0, 0))
@@ -23,22 +23,33 @@ def channels_last(x: Any) -> Any:
 def test_it_is_asked_for_every_adjoint_without_steps_and_every_gradient_of_filters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from flownn.kernels.onednn import convolution
+    from flownn.kernels.onednn import convolution, convolution_filters
 
     asked: list[str] = []
-    for name in ("image_gradient", "write_filters"):
-        monkeypatch.setattr(convolution, name, lambda *args, name=name: asked.append(name) or args[0])
+    for module, name in ((convolution, "map_pixels"), (convolution_filters, "write_filters")):
+        monkeypatch.setattr(module, name, lambda *args, name=name, **_: asked.append(name) or args[0])
     x, w = draw(2, 16, 9, 8), draw(24, 16, 1, 1)
     adjoint, filters = (each.provider_body("onednn") for each in (correlate_adjoint, correlate_filters))
     adjoint(np, draw(2, 24, 9, 8), w, None, (9, 8), (1, 1), NONE, (1, 1), 1)
     filters(np, draw(2, 24, 9, 8), x, w.shape, (1, 1), NONE, (1, 1), 1)
     filters(np, draw(2, 24, 5, 3), x, w.shape, (2, 3), NONE, (1, 1), 1)
-    assert asked == ["image_gradient", "write_filters", "write_filters"]
+    assert asked == ["map_pixels", "write_filters", "write_filters"]
     adjoint(np, draw(2, 24, 5, 3), w, None, (9, 8), (2, 3), NONE, (1, 1), 1)  # most of that image is 0
     adjoint(np, draw(2, 24, 9, 8), draw(24, 8, 1, 1), None, (9, 8), (1, 1), NONE, (1, 1), 2)
     padded = ((1, 1), (1, 1))
     adjoint(np, draw(2, 24, 11, 10), w, None, (9, 8), (1, 1), padded, (1, 1), 1)
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("size", "stride"), [(2, (1, 1)), (5, (3, 2)), (40, (1, 1))])
+def test_the_convolution_of_a_small_image_is_a_product_too(size: int, stride: tuple[int, int], bias: bool) -> None:
+    x, w = draw(2, 32, size, size), draw(48, 32, 1, 1)
+    added = draw(48) if bias else None
+    expected = correlate.portable(np, x.astype(float), w.astype(float), added, stride, NONE, (1, 1), 1)
+    result = correlate.provider_body("onednn")(np, x, w, added, stride, NONE, (1, 1), 1)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+    assert np.moveaxis(result, 1, -1).flags.c_contiguous
 
 
 @pytest.mark.parametrize("bias", [False, True])
