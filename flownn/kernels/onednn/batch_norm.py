@@ -6,6 +6,7 @@ are; elsewhere its ELU serves, which with alpha 0 is a ReLU that keeps NaN.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -57,6 +58,9 @@ class _Plan(Blocks):
 
     def __init__(self, rows: Rows, kept: str, addend: bool) -> None:
         super().__init__(rows)
+        self._constants = np.zeros((2, rows.width), np.float32)
+        self._constants[1] = 1
+        self.zeros, self.ones = _addresses(self._constants)
         bits = kept == "bits"
         # Nothing is summed in the forward, so it takes the image as a whole.
         if bits:
@@ -82,6 +86,8 @@ class _Moments(Blocks):
     def __init__(self, rows: Rows) -> None:
         super().__init__(rows)
         self.run = self.each(moments)
+        self.weights = np.array(self.counts, np.float64)[:, None]
+        self.count = rows.rows * rows.tile
 
 
 @kernel("channel_moments", device="cpu", provider="onednn")
@@ -90,16 +96,21 @@ def _channel_moments(xp: Any, x: NDArray[Any]) -> Any:
     plan = rows and cached(("channel_moments", rows), partial(_Moments, rows))
     if rows is None or plan is None:
         return NotImplemented
-    means, variances = np.empty((2, len(plan.counts), rows.width), np.float32)
+    found = np.empty((2, len(plan.counts), rows.width), np.float32)
     source, scratch = x.ctypes.data, plan.scratch()
-    into_means, into_variances = means.ctypes.data, variances.ctypes.data
+    into_means, into_variances, step = found.ctypes.data, found.ctypes.data + found.strides[0], found.strides[1]
     for i, run in enumerate(plan.run):
-        row = i * means.strides[0]
+        row = i * step
         run(source + plan.starts[i], scratch, into_means + row, into_variances + row)
-    weights = np.array(plan.counts, np.float64)[:, None]
-    mean = plan.fold(means * weights) / (rows.rows * rows.tile)
-    off = (means.reshape(-1, mean.size) - mean).reshape(means.shape)
-    squares = plan.fold(weights * (variances + off * off))
+    # Sums, and sums of squares about each column's own mean, then about 0 and about the mean of all: float64 does not
+    # mind how far that is from 0, unlike the columns.
+    wide = found.astype(np.float64)
+    wide[1] += wide[0] * wide[0]
+    wide *= plan.weights
+    sums, squares = plan.fold(wide)
+    mean = sums / plan.count
+    squares -= sums * mean
+    np.maximum(squares, 0, out=squares)
     if plan.is_far(mean, squares):
         return NotImplemented
     return mean, squares
@@ -120,51 +131,57 @@ def _normalize_channels(
     if rows is None or (addend is not None and addend.dtype != np.float32):
         return NotImplemented
     kept = "all" if not relu else "bits" if from_x and addend is None else "result"
-    if kept == "bits" and not np.isfinite(mean + scale + (0 if shift is None else shift)).all():
+    if kept == "bits" and not _is_finite(mean, scale, shift):
         return NotImplemented
-    plan = cached(
-        ("normalize_channels", rows, kept, addend is not None), partial(_Plan, rows, kept, addend is not None)
-    )
+    has_addend = addend is not None
+    plan = cached(("normalize_channels", rows, kept, has_addend), partial(_Plan, rows, kept, has_addend))
     if plan is None:
         return NotImplemented
-    shift = np.zeros_like(mean) if shift is None else shift
+    vectors = plan.spread(mean, scale) if shift is None else plan.spread(mean, scale, shift)
     bits = np.empty(plan.bytes_of_bits, np.uint8) if kept == "bits" else None
     y = empty_channels_last(x.shape)
-    _forward(plan, x, y, (mean, scale, shift), addend, bits)
-    result = y if kept == "result" and addend is not None else None
-    has_addend = addend is not None
+    _forward(plan, x, y, vectors, addend, bits)
+    result = y if kept == "result" and has_addend else None
 
     def backward(g: NDArray[Any], mine: bool = False, /) -> Gradients:
         given = g
         g = as_channels_last(given)
         mine = mine or g is not given
         behind = empty_channels_last(x.shape) if relu and not mine else g
-        sums = _sums(plan, x, g, behind, (mean, scale, shift), bits, result)
+        sums, dots = _sums(plan, x, g, behind, vectors, bits, result)
 
         def grad_x(along_one: NDArray[Any] | None, along_x: NDArray[Any] | None) -> NDArray[Any]:
             target = behind if (relu or mine) and not has_addend else empty_channels_last(x.shape)
-            _grad_x(plan, x, behind, target, (mean, scale), along_one, along_x)
+            _grad_x(plan, x, behind, target, vectors, along_one, along_x)
             return target
 
-        return Gradients(*sums, behind if has_addend else None, grad_x)
+        return Gradients(sums, dots, behind if has_addend else None, grad_x)
 
     return y, backward
 
 
-Vectors = tuple[NDArray[Any], ...]
+def _is_finite(mean: NDArray[Any], scale: NDArray[Any], shift: NDArray[Any] | None) -> bool:
+    """Whether surely no number is inf or nan; also false where the sums of products overflow."""
+    return math.isfinite(np.dot(mean, scale)) and (shift is None or math.isfinite(np.dot(shift, scale)))
+
+
+def _addresses(rows: NDArray[Any]) -> list[int]:
+    """Where each row begins."""
+    return list(range(rows.ctypes.data, rows.ctypes.data + rows.nbytes, rows.strides[0]))
 
 
 def _forward(
     plan: _Plan,
     x: NDArray[Any],
     y: NDArray[Any],
-    vectors: Vectors,
+    vectors: NDArray[Any],
     addend: NDArray[Any] | None,
     bits: NDArray[Any] | None,
 ) -> None:
-    mean, scale, shift = map(plan.spread, vectors)
+    mean, scale, *others = _addresses(vectors)
+    shift = others[0] if others else plan.zeros
     if bits is not None:
-        plan.forward(x, y, mean, scale, shift, np.ones_like(mean), bits)
+        plan.forward(x, y, mean, scale, shift, plan.ones, bits)
     elif addend is not None:
         plan.forward(x, mean, y, scale, shift, as_channels_last(addend))
     else:
@@ -176,31 +193,32 @@ def _sums(
     x: NDArray[Any],
     g: NDArray[Any],
     behind: NDArray[Any],
-    vectors: Vectors,
+    vectors: NDArray[Any],
     bits: NDArray[Any] | None,
     result: NDArray[Any] | None,
-) -> tuple[NDArray[Any], NDArray[Any]]:
+) -> NDArray[Any]:
     """Sums per channel of the gradient behind the ReLU, alone and times x - mean; that gradient goes to ``behind``."""
-    spread = [plan.spread(each) for each in vectors]
-    spread += np.ones_like(spread[0]), np.zeros(1, np.float32)
-    mean, scale, shift, ones, zero = (each.ctypes.data for each in spread)
-    dots, sums = np.empty((2, len(plan.starts), spread[0].size), np.float32)
-    into_dots, into_sums = dots.ctypes.data, sums.ctypes.data
+    mean, scale, *others = _addresses(vectors)
+    shift, ones, zeros = others[0] if others else plan.zeros, plan.ones, plan.zeros
+    found = np.empty((2, len(plan.starts), vectors.shape[1]), np.float32)
+    into_sums, step = found.ctypes.data, found.strides[1]
+    into_dots = into_sums + found.strides[0]
     source, gradient, after, scratch = x.ctypes.data, g.ctypes.data, behind.ctypes.data, plan.scratch()
     positive = 0 if result is None else result.ctypes.data
     first_bits = 0 if bits is None else bits.ctypes.data
     for i, start in enumerate(plan.starts):
-        of_x = source + start
+        of_x, row = source + start, i * step
+        into = into_dots + row, into_sums + row
+        if bits is not None:
+            of_bits = first_bits + start // _BYTES_PER_BYTE_OF_BITS
+            plan.sums[i](of_x, gradient + start, after + start, mean, ones, ones, *into, of_bits)
+            continue
         if plan.mask:
             if result is None:
                 plan.affine[i](of_x, mean, scratch, scale, shift)
-            plan.mask[i](scratch if result is None else positive + start, zero, after + start, gradient + start)
-        kept = () if bits is None else (first_bits + start // _BYTES_PER_BYTE_OF_BITS,)
-        into = scratch if bits is None else after + start
-        from_here = gradient if bits is not None else after
-        row = i * dots.strides[0]
-        plan.sums[i](of_x, from_here + start, into, mean, ones, ones, into_dots + row, into_sums + row, *kept)
-    return plan.fold(sums), plan.fold(dots)
+            plan.mask[i](scratch if result is None else positive + start, zeros, after + start, gradient + start)
+        plan.sums[i](of_x, after + start, scratch, mean, ones, ones, *into)
+    return plan.fold(found)
 
 
 def _grad_x(
@@ -208,16 +226,17 @@ def _grad_x(
     x: NDArray[Any],
     behind: NDArray[Any],
     target: NDArray[Any],
-    vectors: Vectors,
+    vectors: NDArray[Any],
     along_one: NDArray[Any] | None,
     along_x: NDArray[Any] | None,
 ) -> None:
-    mean, scale = map(plan.spread, vectors)
+    mean, scale, *_ = _addresses(vectors)
     if along_one is None or along_x is None:
         plan.scale(behind, scale, target)
         return
-    tangent = plan.spread(-along_x), plan.spread(-along_one)
+    tangent = plan.spread(along_x, along_one)
+    np.negative(tangent, out=tangent)
     if target is behind:
-        plan.slope_in_place(x, mean, target, *tangent, scale)
+        plan.slope_in_place(x, mean, target, *_addresses(tangent), scale)
     else:
-        plan.slope(x, mean, target, *tangent, behind, scale)
+        plan.slope(x, mean, target, *_addresses(tangent), behind, scale)

@@ -88,7 +88,7 @@ def _normalize_groups(
     y = empty_channels_last(x.shape)
     means, scales = plan.spread_all(beside(mean)), factors()
     ones = np.ones(plan.rows.width, np.float32)
-    shifts = plan.spread(np.zeros(channels) if shift is None else shift)
+    (shifts,) = plan.spread(np.zeros(channels) if shift is None else shift)
     for sample in range(samples):
         source, target = (array.ctypes.data + sample * plan.nbytes for array in (x, y))
         for i, start in enumerate(plan.starts):

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flownn.kernels.channel_blocks import is_channels_last
 from flownn.kernels.onednn.library import Library
-from flownn.kernels.onednn.memory import descriptor, workspace
+from flownn.kernels.onednn.memory import descriptor, is_channels_last, workspace
 from flownn.kernels.onednn.primitives import (
     BACKWARD,
     DIFF_DST,
@@ -96,7 +95,7 @@ def rows_of(x: NDArray[Any], count: int) -> Rows | None:
     """How to take ``count`` numbers per channel of x; None unless it is float32, dense and channels-last."""
     if x.dtype != np.float32 or not is_channels_last(x):
         return None
-    if not x.transpose(0, *range(2, x.ndim), 1).flags.c_contiguous:
+    if x.shape[1] == 1 and x.flags.c_contiguous:  # as good as plain, where the portable body's rows are planes
         return None
     return rows_for(count, x.shape[1])
 
@@ -182,6 +181,7 @@ class Blocks:
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
+        self.channels = rows.width // rows.tile
         starts = range(0, rows.rows, rows.block)
         self.starts = [4 * rows.width * start for start in starts]  # in bytes
         self.counts = [min(rows.block, rows.rows - start) for start in starts]
@@ -203,13 +203,15 @@ class Blocks:
         """
         return bool((mean * mean * self.counts[0] > 4 * squares).any())
 
-    def spread(self, vector: NDArray[Any]) -> NDArray[Any]:
-        """One number per channel, as a row."""
-        row = np.empty((self.rows.tile, len(vector)), np.float32)
-        row[...] = vector
-        return row.reshape(-1)
+    def spread(self, *vectors: NDArray[Any]) -> NDArray[Any]:
+        """Vectors of one number per channel as rows."""
+        rows = np.empty((len(vectors), self.rows.tile, self.channels), np.float32)
+        for i, vector in enumerate(vectors):
+            rows[i] = vector
+        return rows.reshape(len(vectors), -1)
 
     def fold(self, columns: NDArray[Any]) -> NDArray[Any]:
-        """The float64 sums per channel of numbers per column, of many blocks."""
-        total: NDArray[Any] = columns.reshape(-1, self.rows.width // self.rows.tile).sum(axis=0, dtype=np.float64)
+        """Numbers per block and column, of several kinds, as their float64 sums per channel (kinds, C)."""
+        each = columns.reshape(len(columns), -1, self.channels)
+        total: NDArray[Any] = np.add.reduce(each, axis=1, dtype=np.float64)
         return total

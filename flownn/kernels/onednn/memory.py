@@ -26,6 +26,7 @@ __all__ = [
     "descriptor",
     "dims",
     "empty_channels_last",
+    "is_channels_last",
     "layout_of",
     "plain",
     "workspace",
@@ -95,6 +96,20 @@ def channels_last(shape: tuple[int, ...]) -> Layout:
     return shape, (first, last, *others)
 
 
+@lru_cache(maxsize=4096)
+def _channels_last_steps(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """The strides of such an array in bytes."""
+    return tuple(itemsize * step for step in channels_last(shape)[1])
+
+
+def is_channels_last(array: NDArray[Any]) -> bool:
+    """Whether the memory of an array (N, C, *spatial) is dense in the order (N, *spatial, C)."""
+    wanted = _channels_last_steps(array.shape, array.itemsize)
+    if array.strides == wanted:
+        return True
+    return all(size == 1 or have == want for size, have, want in zip(array.shape, array.strides, wanted, strict=True))
+
+
 def layout_of(array: NDArray[Any]) -> Layout | None:
     """The layout of an array; channels-last where it is dense that way, None where the library cannot read it.
 
@@ -102,9 +117,8 @@ def layout_of(array: NDArray[Any]) -> Layout | None:
     """
     shape, item = array.shape, array.itemsize
     if array.ndim > 1:
-        dense = channels_last(shape)
-        if _equal(array, dense[1]):
-            return dense
+        if is_channels_last(array):
+            return channels_last(shape)
     if array.flags.c_contiguous:
         return plain(shape)
     strides = []
@@ -119,13 +133,6 @@ def layout_of(array: NDArray[Any]) -> Layout | None:
                 return None
             span = stride * (size - 1) + span
     return shape, tuple(strides)
-
-
-def _equal(array: NDArray[Any], strides: tuple[int, ...]) -> bool:
-    item = array.itemsize
-    return all(
-        size == 1 or have == item * want for size, have, want in zip(array.shape, array.strides, strides, strict=True)
-    )
 
 
 def aligned_empty(count: int, dtype: Any = np.float32) -> NDArray[Any]:

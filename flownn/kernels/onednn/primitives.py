@@ -17,6 +17,7 @@ from flownn.kernels.onednn.memory import (
     channels_last,
     descriptor,
     empty_channels_last,
+    is_channels_last,
     layout_of,
     workspace,
 )
@@ -198,9 +199,9 @@ class Reorder(Primitive):
 
 def as_channels_last(x: NDArray[Any]) -> NDArray[Any]:
     """The array (N, C, *spatial) if its memory is dense in the order (N, *spatial, C), else a float32 copy that is."""
-    target, found = channels_last(x.shape), layout_of(x)
-    if found == target and x.dtype == np.float32:
+    if x.dtype == np.float32 and is_channels_last(x):
         return x
+    target, found = channels_last(x.shape), layout_of(x)
     copy = empty_channels_last(x.shape)
     reorder = None
     if found is not None and x.size and x.dtype == np.float32:
