@@ -212,6 +212,5 @@ class Blocks:
 
     def fold(self, columns: NDArray[Any]) -> NDArray[Any]:
         """Numbers per block and column, of several kinds, as their float64 sums per channel (kinds, C)."""
-        each = columns.reshape(len(columns), -1, self.channels)
-        total: NDArray[Any] = np.add.reduce(each, axis=1, dtype=np.float64)
-        return total
+        rows: NDArray[Any] = np.add.reduce(columns, axis=1, dtype=np.float64)  # long rows first, for speed
+        return rows if self.rows.tile == 1 else np.add.reduce(rows.reshape(len(rows), -1, self.channels), axis=1)

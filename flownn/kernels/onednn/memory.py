@@ -137,16 +137,21 @@ def layout_of(array: NDArray[Any]) -> Layout | None:
 
 def aligned_empty(count: int, dtype: Any = np.float32) -> NDArray[Any]:
     """So many numbers, uninitialised, from a cache line's start on."""
-    item = np.dtype(dtype).itemsize
-    raw = np.empty(count * item + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + count * item].view(dtype)
+    raw, start = _aligned(count * np.dtype(dtype).itemsize)
+    return np.ndarray(count, dtype, raw, start)
+
+
+def _aligned(nbytes: int) -> tuple[NDArray[np.uint8], int]:
+    """Memory for so many bytes from a cache line's start on, and where in it that is."""
+    raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
+    return raw, -raw.ctypes.data % _ALIGNMENT
 
 
 def empty_channels_last(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
     """An uninitialised array of shape (N, C, *spatial), dense in the order (N, *spatial, C)."""
-    flat = aligned_empty(math.prod(shape), dtype)
-    return flat.reshape(shape[0], *shape[2:], shape[1]).transpose(0, -1, *range(1, len(shape) - 1))
+    item = np.dtype(dtype).itemsize
+    raw, start = _aligned(math.prod(shape) * item)
+    return np.ndarray(shape, dtype, raw, start, _channels_last_steps(shape, item))
 
 
 class _Workspaces(threading.local):

@@ -122,16 +122,24 @@ class Primitive:
             OneDNNError: the library failed.
             MemoryError: it found no memory.
         """
+        if len(memory) != len(self.arguments):
+            raise TypeError(f"onednn: expected memory for {len(self.arguments)} arguments, got {len(memory)}")
         try:
             execution = self._idle.pop()
         except IndexError:
             execution = _Execution(self)
         library = self._library
-        point = library.dnnl_memory_set_data_handle
-        for handle, target in zip(execution.handles, memory, strict=True):
-            point(handle, target if isinstance(target, int) else target.ctypes.data)
+        point, pointed = library.dnnl_memory_set_data_handle, execution.pointed
+        for i, target in enumerate(memory):  # what points there already costs no call
+            address = target if isinstance(target, int) else target.ctypes.data
+            if address != pointed[i]:
+                point(execution.handles[i], address)
+                pointed[i] = address
         if self._scratchpad:
-            point(execution.scratchpad, workspace("scratchpad", self._scratchpad))
+            address = workspace("scratchpad", self._scratchpad)
+            if address != pointed[-1]:
+                point(execution.handles[-1], address)
+                pointed[-1] = address
         status = library.dnnl_primitive_execute(self._handle, execution.stream, execution.count, execution.arguments)
         self._idle.append(execution)
         if status:
@@ -162,13 +170,12 @@ class _Execution:
         self.handles = [
             memory(library.dnnl_primitive_desc_query_md(described, _QUERY_ARGUMENT, number)) for number in numbers
         ]
-        handles = list(self.handles)
         if primitive._scratchpad:
-            self.scratchpad = memory(library.dnnl_primitive_desc_query_md(described, _QUERY_SCRATCHPAD, 0))
-            handles.append(self.scratchpad)
+            self.handles.append(memory(library.dnnl_primitive_desc_query_md(described, _QUERY_SCRATCHPAD, 0)))
             numbers.append(SCRATCHPAD)
         self.count = len(numbers)
-        self._array = (_ExecArg * self.count)(*map(_ExecArg, numbers, handles))
+        self.pointed: list[int | None] = [None] * self.count
+        self._array = (_ExecArg * self.count)(*map(_ExecArg, numbers, self.handles))
         self.arguments = ctypes.addressof(self._array)
 
     def __del__(self) -> None:

@@ -97,32 +97,46 @@ class _NormBase(Module):
 class _BatchNorm(_NormBase):
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``input``; in training mode also track its statistics."""
-        result: Tensor = batch_norm(input, **self._arguments(input))
+        tensors, attributes = self._arguments(input)
+        result: Tensor = batch_norm(input, *tensors, **attributes)
         return result
 
-    def _arguments(self, input: Tensor) -> dict[str, Any]:
-        """What the op takes beside a checked ``input``, which counts as tracked if this is training."""
+    def _arguments(self, input: Tensor) -> tuple[tuple[Tensor | None, ...], dict[str, Any]]:
+        """What the op takes behind a checked ``input``, which counts as tracked if this is training: tensors, the rest.
+
+        The tensors are weight, bias and the running statistics.
+        """
         shape = input.data.shape
         if len(shape) not in self.input_dims or shape[1] != self.num_features:
             raise ShapeError(f"{type(self).__name__}: expected input {self._form()}, got shape {tuple(shape)}")
-        state = {name: getattr(self, name) for name in ("weight", "bias", "running_mean", "running_var")}
-        arrays = {name: tensor.data for name, tensor in state.items() if tensor is not None}
-        check_parameters(type(self).__name__, input.data.dtype, shape[1:2], **arrays)
+        weight, bias, running_mean, running_var = self.weight, self.bias, self.running_mean, self.running_var
+        check_parameters(
+            type(self).__name__,
+            input.data.dtype,
+            shape[1:2],
+            weight=_array(weight),
+            bias=_array(bias),
+            running_mean=_array(running_mean),
+            running_var=_array(running_var),
+        )
         momentum = 0.0 if self.momentum is None else self.momentum
         tracking = self.training and self.track_running_stats
         if tracking and self.num_batches_tracked is not None:
             self.num_batches_tracked.data[...] += 1
             if self.momentum is None:  # the plain mean over all batches so far
                 momentum = 1.0 / float(self.num_batches_tracked.data)
-        return {
-            "weight": self.weight,
-            "bias": self.bias,
-            "running_mean": self.running_mean if tracking or not self.training else None,
-            "running_var": self.running_var if tracking or not self.training else None,
-            "use_batch_statistics": self.training or self.running_mean is None,
+        attributes = {
+            "use_batch_statistics": self.training or running_mean is None,
             "momentum": momentum,
             "eps": self.eps,
         }
+        if self.training and not tracking:
+            running_mean = running_var = None
+        return (weight, bias, running_mean, running_var), attributes
+
+
+def _array(tensor: Tensor | None) -> Any:
+    return None if tensor is None else tensor.data
 
 
 def norm_add_relu(norm: Module, relu: Module, input: Tensor, addend: Tensor | None = None) -> Tensor:
@@ -136,10 +150,11 @@ def norm_add_relu(norm: Module, relu: Module, input: Tensor, addend: Tensor | No
     flownn.Size([5, 3])
     """
     plain = isinstance(norm, _BatchNorm) and type(norm).forward is _BatchNorm.forward and type(relu) is ReLU
-    silent = not any(each._forward_hooks or each._forward_pre_hooks for each in (norm, relu))
+    silent = not (norm._forward_hooks or norm._forward_pre_hooks or relu._forward_hooks or relu._forward_pre_hooks)
     like = addend is None or (addend.data.shape == input.data.shape and addend.data.dtype == input.data.dtype)
     if plain and silent and like:
-        return fused_batch_norm(input, addend, **norm._arguments(input))
+        tensors, attributes = norm._arguments(input)
+        return fused_batch_norm(input, addend, *tensors, **attributes)
     result: Tensor = norm(input)
     result = relu(result if addend is None else result + addend)
     return result
@@ -148,7 +163,8 @@ def norm_add_relu(norm: Module, relu: Module, input: Tensor, addend: Tensor | No
 class _FusedBatchNorm(_BatchNorm):
     def forward(self, input: Tensor, addend: Tensor | None = None) -> Tensor:
         """Normalise ``input``, add ``addend`` where given, and set what is negative to 0."""
-        result: Tensor = fused_batch_norm(input, addend, **self._arguments(input))
+        tensors, attributes = self._arguments(input)
+        result: Tensor = fused_batch_norm(input, addend, *tensors, **attributes)
         return result
 
 

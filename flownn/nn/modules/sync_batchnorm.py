@@ -107,11 +107,11 @@ class SyncBatchNorm(_BatchNorm):
                 module.add_module(name, cls._converted(child, comm))
         return module
 
-    def _arguments(self, input: Tensor) -> dict[str, Any]:
-        arguments = super()._arguments(input)
+    def _arguments(self, input: Tensor) -> tuple[tuple[Tensor | None, ...], dict[str, Any]]:
+        tensors, attributes = super()._arguments(input)
         if self.training and (ranks := self._ranks()).size > 1:
-            arguments["sum_over_ranks"] = functools.partial(_sum_over_ranks, ranks)
-        return arguments
+            attributes["sum_over_ranks"] = functools.partial(_sum_over_ranks, ranks)
+        return tensors, attributes
 
     def _ranks(self) -> Communicator:
         return _job() if self.comm is None else self.comm
