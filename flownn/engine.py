@@ -23,6 +23,7 @@ from flownn.graph import (
     TupleNode,
     wrap,
 )
+from flownn.holders import ONE_LOCAL, shows_alone
 
 
 class Backward:
@@ -218,13 +219,8 @@ def _process(
         node = ready.pop()
         g = arrived.pop(node, None)
         edges = node.edges
-        mine = (
-            type(node.vjp) is OverwritingVjp
-            and getrefcount(g) == _ONE_HOLDER
-            and (g.base is None or _keeps_alone(g))
-            and not node.hooks
-        )
-        contributions = _no_gradient if g is None else _run_node(node, g, mine, arrived, wanted)
+        mine = type(node.vjp) is OverwritingVjp and getrefcount(g) == ONE_LOCAL and shows_alone(g) and not node.hooks
+        contributions = _no_gradient if g is None else _run_node(node, g, mine, not retain_graph, arrived, wanted)
         if not retain_graph:
             node.vjp, node.edges = None, ()
         for i in range(len(edges)):
@@ -235,8 +231,8 @@ def _process(
             known, mine, added, placed = arrived.get(edge), False, False, False
             if known is not None and c is not None:
                 # `arrived` and `known` hold it; if nobody else does, it need not stay what it was
-                alone = getrefcount(known) == _ONE_HOLDER + 1
-                mine = edge in summed or (alone and (known.base is None or _keeps_alone(known)))
+                alone = getrefcount(known) == ONE_LOCAL + 1
+                mine = edge in summed or (alone and shows_alone(known))
             if callable(c):
                 try:
                     if mine and type(c) is Summand and not anomaly.enabled:
@@ -278,8 +274,8 @@ def _process(
             c = arrived.pop(edge, None)
             if c is not None:
                 in_tuple = bool(contributions) and contributions[i] is c
-                alone = getrefcount(c) - in_tuple == _ONE_HOLDER
-                mine = edge in summed or (alone and (c.base is None or _keeps_alone(c)))
+                alone = getrefcount(c) - in_tuple == ONE_LOCAL
+                mine = edge in summed or (alone and shows_alone(c))
                 _finish_leaf(run, edge, c, mine, wanted, placed)
         # gradients and saved state go before the next node makes new ones
         g = contributions = c = None  # type: ignore[assignment]
@@ -288,8 +284,10 @@ def _process(
 _no_gradient: Sequence[Any] = ()
 
 
-def _run_node(node: Node, g: Any, mine: bool, arrived: dict[Any, Any], wanted: dict[Any, Any] | None) -> Sequence[Any]:
-    """What a node sends along its edges; ``mine`` says that its vjp may overwrite ``g``."""
+def _run_node(
+    node: Node, g: Any, mine: bool, last: bool, arrived: dict[Any, Any], wanted: dict[Any, Any] | None
+) -> Sequence[Any]:
+    """What a node sends along its edges; ``mine`` says that its vjp may overwrite ``g``, ``last`` what it saved."""
     if node.hooks:
         g = _call_hooks(node.hooks, g, node.name)
     if wanted is not None and node in wanted:
@@ -302,7 +300,8 @@ def _run_node(node: Node, g: Any, mine: bool, arrived: dict[Any, Any], wanted: d
         overwritten.check_unchanged(node)
     assert node.vjp is not None
     try:
-        contributions = node.vjp.compute(g, True) if mine else node.vjp(g)  # type: ignore[attr-defined]
+        vjp = node.vjp
+        contributions = vjp.compute(g, mine, last) if type(vjp) is OverwritingVjp else vjp(g)
     except Exception as error:
         _say_where(error, node)
         raise
@@ -317,30 +316,6 @@ def _say_where(error: Exception, node: Node) -> None:
     error.add_note(f"raised in {node.name}")
     if anomaly.enabled:
         error.add_note(anomaly.called_at(node.trace))
-
-
-def _one_holder() -> int:
-    c = np.empty(0)
-    return getrefcount(c)
-
-
-def _one_view() -> int:
-    c = np.empty(0).reshape(0, 1)
-    return getrefcount(c.base)
-
-
-_ONE_HOLDER = _one_holder()  # what `getrefcount` says of an array held by one local variable; depends on the version
-_SPARE_BYTES = (0, 64)  # what an owner has beside its only view: a cache line if it was made to be aligned
-_ONE_VIEW = _one_view()  # the same of an array held by its only view
-
-
-def _keeps_alone(view: Any) -> bool:
-    """Whether a view shows all of an array of which nobody else knows, in whatever order."""
-    owner = view.base
-    if not (isinstance(owner, np.ndarray) and owner.base is None and owner.nbytes - view.nbytes in _SPARE_BYTES):
-        return False
-    del owner
-    return getrefcount(view.base) == _ONE_VIEW and backend.dense_order(view) is not None
 
 
 def _sum_to(g: Any, shape: tuple[int, ...], node: Node) -> Any:

@@ -53,21 +53,22 @@ class Summand:
 
 
 class OverwritingVjp:
-    """A vjp that can use the memory of the gradient it is given, where nobody else holds that.
+    """A vjp that can use memory that is needed no more, of the gradient it is given and of what it saved.
 
     Args:
-        compute: Called as ``compute(g, mine)``. With ``mine`` it may change ``g``, and give it or views of it as
-            gradients; without, it must leave it alone, as every other vjp.
+        compute: Called as ``compute(g, mine, last)``. With ``mine`` nobody else holds ``g``: it may change it, and give
+            it or views of it as gradients. With ``last`` it is not called again: it may do so with what it saved, where
+            nobody else holds that, which it must find out. Without, both are left alone, as by every other vjp.
     """
 
     __slots__ = ("compute",)
 
-    def __init__(self, compute: Callable[[Any, bool], Sequence[Any]]) -> None:
+    def __init__(self, compute: Callable[[Any, bool, bool], Sequence[Any]]) -> None:
         self.compute = compute
 
     def __call__(self, g: Any) -> Sequence[Any]:
-        """The gradients, with ``g`` as it was."""
-        return self.compute(g, False)
+        """The gradients; nothing is overwritten."""
+        return self.compute(g, False, False)
 
     @property
     def saved_arrays(self) -> tuple[Any, ...]:

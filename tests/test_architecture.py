@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "flownn.errors": set(),
     "flownn.dtypes": {"flownn.errors"},
     "flownn.backend": {"flownn.errors", "flownn.dtypes"},
-    "flownn.kernels": {"flownn.kernels", "flownn.backend", "flownn.dtypes", "flownn.errors"},
+    "flownn.holders": {"flownn.backend"},
+    "flownn.kernels": {"flownn.kernels", "flownn.holders", "flownn.backend", "flownn.dtypes", "flownn.errors"},
     "flownn.ops": {
         "flownn.ops", "flownn.kernels", "flownn.autograd", "flownn.tensor", "flownn.random", "flownn.backend",
         "flownn.dtypes", "flownn.errors",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import getrefcount
 from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
 from flownn.dtypes import accumulator
+from flownn.holders import ONE_CELL, shows_alone
 from flownn.kernels import kernel
 from flownn.kernels.channel_blocks import ChannelBlocks, empty_like
 
@@ -32,8 +34,12 @@ class Gradients(NamedTuple):
 class Backward(Protocol):
     """The backward of `normalize_channels`."""
 
-    def __call__(self, g: NDArray[Any], mine: bool = False, /) -> Gradients:
-        """The gradients for that of the result, whose memory they may take where it is ``mine``."""
+    def __call__(self, g: NDArray[Any], mine: bool = False, last: bool = False, /) -> Gradients:
+        """The gradients for that of the result.
+
+        They may take its memory where that is ``mine``, and that of x where this is the ``last`` call and nobody else
+        holds x.
+        """
 
 
 @kernel("channel_moments", provided=_PROVIDED, smallest=_SMALLEST)
@@ -100,7 +106,8 @@ def normalize_channels(
     has_addend = addend is not None
     kept = y if relu and has_addend else None  # x alone does not say where the sum was positive
 
-    def backward(g: NDArray[Any], mine: bool = False, /) -> Gradients:
+    def backward(g: NDArray[Any], mine: bool = False, last: bool = False, /) -> Gradients:
+        x_is_free = last and getrefcount(x) == ONE_CELL and shows_alone(x)
         mine = mine and g.dtype == x.dtype and g.strides == x.strides
         step = _Affine(blocks, mean, scale, shift)
         parts, grads = blocks.cut(x), blocks.cut(g)
@@ -124,7 +131,7 @@ def normalize_channels(
             dots.append(blocks.dot(grad, middle))
 
         def grad_x(along_one: NDArray[Any] | None, along_x: NDArray[Any] | None) -> NDArray[Any]:
-            target = g if (relu or mine) and not has_addend else empty_like(xp, x, x.dtype)
+            target = g if (relu or mine) and not has_addend else x if x_is_free else empty_like(xp, x, x.dtype)
             targets = blocks.cut(target)
             ones = None if along_one is None else blocks.spread(along_one)
             slopes = None if along_x is None else blocks.spread(-along_x)

@@ -101,8 +101,8 @@ def fused_batch_norm(
         relu=True,
     )
 
-    def with_addend(g: NDArray[Any], mine: bool) -> tuple[Any, ...]:
-        grad_x, *others, grad_addend = vjp.compute(g, mine)
+    def with_addend(g: NDArray[Any], mine: bool, last: bool) -> tuple[Any, ...]:
+        grad_x, *others, grad_addend = vjp.compute(g, mine, last)
         return grad_x, grad_addend, *others
 
     return y, OverwritingVjp(with_addend)
@@ -152,8 +152,8 @@ def batch_normalize(
     else:
         y, backward = x.copy(), _empty_gradients(xp, mean, addend)
 
-    def vjp(g: NDArray[Any], mine: bool) -> tuple[Any, ...]:
-        gradients = backward(g, mine)
+    def vjp(g: NDArray[Any], mine: bool, last: bool) -> tuple[Any, ...]:
+        gradients = backward(g, mine, last)
 
         def grad_x() -> Any:
             if not use_batch_statistics:
@@ -185,7 +185,9 @@ def _batch_moments(xp: Any, x: NDArray[Any], sum_over_ranks: SumOverRanks | None
 def _empty_gradients(xp: Any, mean: NDArray[Any], addend: NDArray[Any] | None) -> Backward:
     """The backward of an empty batch."""
     zeros = xp.zeros(mean.shape)
-    return lambda g, mine=False: Gradients(zeros, zeros, None if addend is None else g, lambda along_one, along_x: g)
+    return lambda g, mine=False, last=False: Gradients(
+        zeros, zeros, None if addend is None else g, lambda along_one, along_x: g
+    )
 
 
 def move(running: NDArray[Any], towards: NDArray[Any], momentum: float) -> None:

@@ -470,7 +470,7 @@ def negate(told: list[bool]) -> Any:
 
     @op
     def negated(xp: Any, x: Any) -> Any:
-        def vjp(g: Any, mine: bool) -> Any:
+        def vjp(g: Any, mine: bool, last: bool) -> Any:
             told.append(mine)
             return (xp.negative(g, out=g) if mine else -g,)
 
@@ -485,6 +485,19 @@ def test_a_vjp_may_overwrite_a_gradient_that_nobody_else_holds() -> None:
     (negate(told)(x) * 5).sum().backward()
     assert told == [True]
     assert x.grad.tolist() == [-5, -5]
+
+
+def test_a_vjp_hears_whether_it_is_called_again() -> None:
+    heard: list[bool] = []
+
+    @op
+    def hears(xp: Any, x: Any) -> Any:
+        return x * 1, OverwritingVjp(lambda g, mine, last: heard.append(last) or (g,))
+
+    y = hears(leaf(2)) * 3
+    y.backward(retain_graph=True)
+    y.backward()
+    assert heard == [False, True]
 
 
 @pytest.mark.parametrize("why", ["the caller", "another op", "a view", "a hook", "a saved value", "inputs"])

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flownn.holders import ONE_CELL, shows_alone
 from flownn.kernels import kernel
 from flownn.kernels.batch_norm import Gradients
 from flownn.kernels.onednn.image_rows import (
@@ -143,7 +145,8 @@ def _normalize_channels(
     _forward(plan, x, y, vectors, addend, bits)
     result = y if kept == "result" and has_addend else None
 
-    def backward(g: NDArray[Any], mine: bool = False, /) -> Gradients:
+    def backward(g: NDArray[Any], mine: bool = False, last: bool = False, /) -> Gradients:
+        x_is_free = last and getrefcount(x) == ONE_CELL and shows_alone(x)
         given = g
         g = as_channels_last(given)
         mine = mine or g is not given
@@ -151,7 +154,10 @@ def _normalize_channels(
         sums, dots = _sums(plan, x, g, behind, vectors, bits, result)
 
         def grad_x(along_one: NDArray[Any] | None, along_x: NDArray[Any] | None) -> NDArray[Any]:
-            target = behind if (relu or mine) and not has_addend else empty_channels_last(x.shape)
+            if (relu or mine) and not has_addend:
+                target = behind
+            else:
+                target = x if x_is_free else empty_channels_last(x.shape)
             _grad_x(plan, x, behind, target, vectors, along_one, along_x)
             return target
 

@@ -140,6 +140,28 @@ def test_a_backward_that_may_have_the_memory_of_its_gradient_takes_it_and_gives_
     assert np.shares_memory(last, g)
 
 
+@pytest.mark.parametrize("body", ["onednn", "portable"])
+@pytest.mark.parametrize("who", ["nobody", "the caller", "a view", "a later backward"])
+def test_the_gradient_of_the_input_takes_its_memory_after_the_last_backward_if_nobody_else_holds_it(
+    who: str, body: str
+) -> None:
+    run = normalize_channels.portable if body == "portable" else normalize_channels.provider_body(body)
+    x, addend, g = image(14, (3, 24, 17, 16)), image(15, (3, 24, 17, 16)), image(16, (3, 24, 17, 16))
+    before = x.copy(order="K")
+    address = x.ctypes.data
+    subtracted = np.linspace(-0.1, 0.1, 24), np.linspace(0.2, -0.2, 24)
+    _, backward = run(np, before.copy(order="K"), *vectors(24), addend, relu=True, from_x=True)
+    expected = backward(g).x(*subtracted)
+    _, backward = run(np, x, *vectors(24), addend, relu=True, from_x=True)
+    held = {"the caller": x, "a view": x[:1]}.get(who)
+    del x
+    got = backward(g, False, who != "a later backward").x(*subtracted)
+    np.testing.assert_array_equal(got, expected)
+    assert (got.ctypes.data == address) == (who == "nobody")
+    if held is not None:
+        np.testing.assert_array_equal(held, before[: len(held)])
+
+
 def test_relu_of_any_finite_or_infinite_sum_is_the_maximum_with_zero() -> None:
     x = image(10)
     x[0, 0, 0, :8] = [3e38, -3e38, 1e-45, -1e-45, -0.0, 104, -104, 89]
