@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from flownn.kernels.onednn.gemm import multiply
@@ -64,10 +63,8 @@ def _every(image: NDArray[Any], stride: Sequence[int]) -> NDArray[Any]:
 
 
 def _pixels(image: NDArray[Any]) -> NDArray[Any]:
-    """View a channels-last image (N, C, *spatial) as rows (N * pixels, C)."""
-    rows = np.moveaxis(image, 1, -1).view()
-    rows.shape = (-1, image.shape[1])  # never a copy, unlike reshape
-    return rows
+    """View an image (N, C, *spatial) whose memory is channels-last as rows (N * pixels, C)."""
+    return image.transpose(0, *range(2, image.ndim), 1).reshape(-1, image.shape[1])
 
 
 def matrix_of(filters: NDArray[Any]) -> NDArray[Any]:
