@@ -167,53 +167,54 @@ def _share_out(flat: Any, arrays: Sequence[Any], bounds: Sequence[int]) -> None:
         array[...] = part if array.ndim == 1 else part.reshape(array.shape)
 
 
+class _Large(NamedTuple):
+    """A parameter in pieces."""
+
+    value: Any
+    state: dict[str, Any]
+    parts: list[list[Any]]  # value, gradient and states of each piece
+    states: list[dict[str, Any]]  # the pieces' own
+
+    def gather(self) -> None:
+        """Take over what the pieces made of the state: numbers, and in a first step arrays."""
+        for name, each in self.states[-1].items():
+            if not isinstance(each, TensorBase):
+                self.state[name] = each
+            elif name not in self.state:
+                like = np.empty_like(self.value)
+                flattened = _flattened([self.value, like])
+                assert flattened is not None
+                np.concatenate([own[name].data for own in self.states], out=flattened[1])
+                self.state[name] = wrap(like)
+
+
 class _Pieces:
     """Pieces of large parameters in host memory, which threads update side by side."""
 
     def __init__(self, optimizer: Optimizer, group: Mapping[str, Any]) -> None:
         self._optimizer, self._group = optimizer, group
-        self._waiting: list[tuple[list[Any], dict[str, Any]]] = []  # value, gradient and states; the piece's own state
-        self._last: list[tuple[dict[str, Any], dict[str, Any]]] = []  # a parameter's state, and that of its last piece
+        self._waiting: list[_Large] = []
 
     def add(self, value: Any, grad: Any, state: dict[str, Any], kept: Mapping[str, Any]) -> bool:
-        """Update the first piece now; and the others, too, or let them wait, which is what is returned."""
+        """Let them wait for the update, or do it now where arrays cannot be cut, for which the answer is False."""
         flats = _flattened([value, grad, *kept.values()])
         if flats is None:
             self._optimizer.update(np, value, grad, state, self._group)
             return False
         numbers = {name: each for name, each in state.items() if name not in kept}
-        pieces = [
-            ([flat[start : start + HOST.block] for flat in flats], dict(numbers))
-            for start in range(0, value.size, HOST.block)
-        ]
-        for part, own in pieces:
-            own.update((name, wrap(each)) for name, each in zip(kept, part[2:], strict=True))
-        self._update_one(pieces[0])
-        if pieces[0][1].keys() == state.keys():
-            self._waiting += pieces[1:]
-            self._last.append((state, pieces[-1][1]))
-            return True
-        for each in pieces[1:]:  # a first step makes the state
-            self._update_one(each)
-        for name, first in pieces[0][1].items():
-            if name in kept:
-                continue
-            if not isinstance(first, TensorBase):
-                state[name] = pieces[-1][1][name]
-                continue
-            like = np.empty_like(value)
-            flattened = _flattened([value, like])
-            assert flattened is not None
-            np.concatenate([own[name].data for _, own in pieces], out=flattened[1])
-            state[name] = wrap(like)
-        return False
+        parts = [[flat[start : start + HOST.block] for flat in flats] for start in range(0, value.size, HOST.block)]
+        states = [numbers | {name: wrap(each) for name, each in zip(kept, part[2:], strict=True)} for part in parts]
+        self._waiting.append(_Large(value, state, parts, states))
+        return True
 
     def update(self) -> None:
         """Update what waits."""
-        for_each(self._update_one, self._waiting)
-        for state, last in self._last:
-            state.update((name, each) for name, each in last.items() if not isinstance(each, TensorBase))
-        self._waiting, self._last = [], []
+        for_each(
+            self._update_one, [each for large in self._waiting for each in zip(large.parts, large.states, strict=True)]
+        )
+        for large in self._waiting:
+            large.gather()
+        self._waiting = []
 
     def _update_one(self, piece: tuple[list[Any], dict[str, Any]]) -> None:
         (value, grad, *_), state = piece
