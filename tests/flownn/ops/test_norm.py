@@ -151,7 +151,7 @@ def test_half_precision_input_with_float32_parameters() -> None:
 def test_fused_saves_its_input_and_with_an_addend_its_result(
     with_addend: bool, channels_last: bool, dtype: str
 ) -> None:
-    shape = (2, 8, 8, 3) if channels_last else (2, 3, 8, 8)
+    shape = (2, 32, 32, 3) if channels_last else (2, 3, 32, 32)
     x, addend = np.random.default_rng(5).standard_normal((2, *shape)).astype(dtype)
     x, addend = (np.moveaxis(each, -1, 1) if channels_last else each for each in (x, addend))
     leaf = wrap(x, requires_grad=True)
