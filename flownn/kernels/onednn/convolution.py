@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from flownn.kernels.onednn.convolution_geometry import (
     are_depthwise,
     are_supported,
     attributes_of,
+    described,
     filters_layout,
     geometry_of,
     make_correlate,
@@ -31,7 +32,7 @@ from flownn.kernels.onednn.memory import (
     channels_last,
     descriptor,
     empty_channels_last,
-    layout_of,
+    is_channels_last,
     plain,
     workspace_array,
 )
@@ -116,32 +117,49 @@ def _correlate(
     dilation: Sequence[int],
     groups: int,
 ) -> Any:
-    filters = filters_layout(weight, groups)
-    if filters is None or not are_supported(padding, x, weight, bias):
-        return NotImplemented
     attributes = attributes_of(stride, padding, dilation)
+    key = ("correlate plan", x.shape, x.dtype, *described(weight, bias), attributes, groups)
+    plan = cached(key, partial(_plan_correlate, x, weight, bias, attributes, groups))
+    return NotImplemented if plan is None else plan(x, weight, bias)
+
+
+def _plan_correlate(
+    x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None, attributes: Any, groups: int
+) -> Callable[..., NDArray[Any]] | None:
+    """What computes the convolution of such arrays; None where that is left to the portable body."""
+    filters, (stride, padding, _) = filters_layout(weight, groups), attributes
+    if filters is None or not are_supported(padding, x, weight, bias):
+        return None
     parts = _parts(filters[0], 2, math.prod(weight.shape[2:]))
     if not parts:
-        return NotImplemented
-    if parts > 1:
-        filters = _cut(filters, 2, parts)
-    geometry = geometry_of(x.shape, None, filters, *attributes)
-    positions = x.shape[0] * math.prod(geometry.result[2:])
+        return None
+    geometry = geometry_of(x.shape, None, _cut(filters, 2, parts) if parts > 1 else filters, *attributes)
+    result = (x.shape[0], weight.shape[0], *geometry.result[2:])
+    positions = x.shape[0] * math.prod(result[2:])
     if positions == 1:
-        return NotImplemented  # a product by a vector
+        return None  # a product by a vector
     if is_product(filters[0], padding) and positions < max(weight.shape[:2]):
-        return map_pixels(x, matrix_of(weight).T, bias, stride)
+        return lambda x, weight, bias: map_pixels(x, matrix_of(weight).T, bias, stride)
     found = cached(("correlate", geometry, bias is not None), partial(make_correlate, geometry, bias is not None))
-    if found is None:
-        return NotImplemented
-    channels, out = weight.shape[0], geometry.result[2:]
-    result = empty_channels_last((x.shape[0], channels, *out))
+    return found and partial(_run_correlate, found, result, positions, parts)
+
+
+def _run_correlate(
+    found: Convolution,
+    shape: tuple[int, ...],
+    positions: int,
+    parts: int,
+    x: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+) -> NDArray[Any]:
+    result = empty_channels_last(shape)
     last: tuple[Any, ...] = ()
     if bias is not None:
-        row = np.zeros(parts * channels, np.float32)
-        row[:channels] = bias
+        row = np.zeros(parts * shape[1], np.float32)
+        row[: shape[1]] = bias
         last = (row,)
-    sums = result if parts == 1 else workspace_array("parts", (positions, parts, channels))
+    sums = result if parts == 1 else workspace_array("parts", (positions, parts, shape[1]))
     found.run(as_channels_last(x), sums, found.filters(weight), *last)
     if parts > 1:
         _add_up(sums, result)
@@ -161,41 +179,80 @@ def _correlate_adjoint(
     groups: int,
     onto: NDArray[Any] | None = None,
 ) -> Any:
-    filters = filters_layout(weight, groups)
-    if filters is None or not are_supported(padding, y, weight, bias):
-        return NotImplemented
+    attributes = attributes_of(stride, padding, dilation)
     image = (y.shape[0], weight.shape[1] * groups, *spatial)
-    geometry = geometry_of(image, y.shape, filters, *attributes_of(stride, padding, dilation))
-    add = onto is not None and onto.dtype == np.float32 and layout_of(onto) == channels_last(image)
+    add = onto is not None and onto.dtype == np.float32 and is_channels_last(onto)
+    key = ("adjoint plan", y.shape, y.dtype, *described(weight, bias), image, attributes, groups, add)
+    plan = cached(key, partial(_plan_adjoint, y, weight, bias, image, attributes, groups, add))
+    if plan is None:
+        return NotImplemented
+    result = plan(y, weight, bias, onto if add else None)
+    return result if onto is None or result is onto else np.add(onto, result, out=onto)
+
+
+def _plan_adjoint(
+    y: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    image: tuple[int, ...],
+    attributes: Any,
+    groups: int,
+    add: bool,
+) -> Callable[..., NDArray[Any]] | None:
+    """What computes the adjoint for such arrays, and adds it where it can; None where the portable body shall."""
+    filters, (stride, padding, _) = filters_layout(weight, groups), attributes
+    if filters is None or not are_supported(padding, y, weight, bias):
+        return None
     if is_product(filters[0], padding) and max(stride) == 1:
-        result = map_pixels(y, matrix_of(weight), bias, onto=onto if add else None)
-        return result if add or onto is None else np.add(onto, result, out=onto)
+        return lambda y, weight, bias, onto: map_pixels(y, matrix_of(weight), bias, onto=onto)
     reach = math.prod(-(-k // s) for k, s in zip(weight.shape[2:], stride, strict=True))  # windows over one element
     parts = _parts(filters[0], 1, reach, -(-reach // _MOST_WINDOWS) if _scatters(filters[0], stride) else 1)
     if not parts or (parts > 1 and _is_alone(filters[0], 2)):  # for one channel the definition is faster, too
-        return NotImplemented
+        return None
     if parts == 1 and (add or bias is not None):
-        of_which = (geometry, bias is not None, add)
+        of_which = (geometry_of(image, y.shape, filters, *attributes), bias is not None, add)
         found = cached(("deconvolution", of_which), partial(_make_deconvolution, *of_which))
         if found is not None:
-            result = onto if add and onto is not None else empty_channels_last(image)
-            last = () if bias is None else (np.ascontiguousarray(bias),)
-            found.run(as_channels_last(y), result, found.filters(weight), *last)
-            return result if add or onto is None else np.add(onto, result, out=onto)
-    if parts > 1:
-        cut = (image[0], parts * image[1], *spatial)
-        geometry = geometry_of(cut, y.shape, _cut(filters, 1, parts), *attributes_of(stride, padding, dilation))
+            return partial(_run_deconvolution, found, image)
+    cut = (image[0], parts * image[1], *image[2:])
+    geometry = geometry_of(cut, y.shape, _cut(filters, 1, parts) if parts > 1 else filters, *attributes)
     found = cached(("adjoint", geometry), partial(_make_adjoint, geometry))
-    if found is None:
-        return NotImplemented
+    return found and partial(_run_adjoint, found, image, parts)
+
+
+def _run_deconvolution(
+    found: Convolution,
+    image: tuple[int, ...],
+    y: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    onto: NDArray[Any] | None,
+) -> NDArray[Any]:
+    result = empty_channels_last(image) if onto is None else onto
+    last = () if bias is None else (np.ascontiguousarray(bias),)
+    found.run(as_channels_last(y), result, found.filters(weight), *last)
+    return result
+
+
+def _run_adjoint(
+    found: Convolution,
+    image: tuple[int, ...],
+    parts: int,
+    y: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    onto: NDArray[Any] | None,
+) -> NDArray[Any]:
+    """The adjoint alone; whoever calls adds it to what there is."""
     result = empty_channels_last(image)
-    sums = result if parts == 1 else workspace_array("parts", (image[0] * math.prod(spatial), parts, image[1]))
+    positions = image[0] * math.prod(image[2:])
+    sums = result if parts == 1 else workspace_array("parts", (positions, parts, image[1]))
     found.run(as_channels_last(y), sums, found.filters(weight))
     if parts > 1:
         _add_up(sums, result)
     if bias is not None:
-        result += bias.reshape(-1, *[1] * len(spatial))
-    return result if onto is None else np.add(onto, result, out=onto)
+        result += bias.reshape(-1, *[1] * (len(image) - 2))
+    return result
 
 
 def _parts(filters: tuple[int, ...], axis: int, positions: int, fewest: int = 1) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from flownn.kernels.onednn.convolution_geometry import (
     are_depthwise,
     are_supported,
     attributes_of,
+    described,
     filters_layout,
     geometry_of,
     make_correlate,
@@ -113,41 +114,61 @@ def _correlate_filters(
     groups: int,
     out: NDArray[Any] | None = None,
 ) -> Any:
-    if not are_supported(padding, y, x, out):
-        return NotImplemented
     result = np.empty(tuple(shape), np.float32) if out is None else out
-    filters = filters_layout(result, groups)
-    if not result.size or filters is None:
-        return NotImplemented
-    if _is_summed_better(filters[0], y.shape):
-        return NotImplemented
-    if is_product(filters[0], padding):
-        write_filters(y, x, stride, result)
-        return result
-    images, gradients = as_channels_last(x), as_channels_last(y)
     attributes = attributes_of(stride, padding, dilation)
-    blocks = list(_blocks(images, gradients, filters[0], *attributes))
-    doubtful = any(_may_lose_filters(image.shape, shape, stride, zeros, dilation) for image, _, zeros in blocks)
-    if doubtful and stride[0] > 1:
+    key = ("filters plan", y.shape, y.dtype, x.shape, *described(result, x), attributes, groups)
+    plan = cached(key, partial(_plan_filters, y, x, result, attributes, groups))
+    if plan is None:
         return NotImplemented
+    plan(y, x, result)
+    return result
+
+
+def _plan_filters(
+    y: NDArray[Any], x: NDArray[Any], result: NDArray[Any], attributes: Any, groups: int
+) -> Callable[..., None] | None:
+    """What writes the gradient for such arrays; None where that is left to the portable body."""
+    filters, (stride, padding, dilation) = filters_layout(result, groups), attributes
+    if filters is None or not are_supported(padding, y, x, result):
+        return None
+    if _is_summed_better(filters[0], y.shape):
+        return None
+    if is_product(filters[0], padding):
+        return lambda y, x, result: write_filters(y, x, stride, result)
+    blocks = []
+    for of_image, of_result, zeros in _blocks(x.shape, y.shape, filters[0], *attributes):
+        image, part = (np.broadcast_to(0, each.shape)[where].shape for each, where in ((x, of_image), (y, of_result)))
+        doubtful = _may_lose_filters(image, result.shape, stride, zeros, dilation)
+        if doubtful and stride[0] > 1:
+            return None
+        geometry = geometry_of(image, part, filters, stride, zeros, dilation)
+        found = cached(("filters", geometry), partial(_FiltersGradient, geometry))
+        if found is None or (doubtful and found.primitive.implementation.startswith("jit:avx512")):
+            return None
+        blocks.append((of_image, of_result, found))
+    return partial(_run_filters, blocks)
+
+
+_Index = tuple[slice, ...]
+
+
+def _run_filters(
+    blocks: Sequence[tuple[_Index, _Index, _FiltersGradient]], y: NDArray[Any], x: NDArray[Any], result: NDArray[Any]
+) -> None:
+    images, gradients = as_channels_last(x), as_channels_last(y)
     # The sums of many blocks are added up in float64.
     total = None if 0 < len(blocks) <= _MOST_BLOCKS else np.zeros(result.shape)
     target = result
-    for i, (image, gradient, zeros) in enumerate(blocks):
+    for i, (of_image, of_result, run) in enumerate(blocks):
         if i == 1 and total is None:
             target = np.empty_like(result)
-        geometry = geometry_of(image.shape, gradient.shape, filters, attributes[0], zeros, attributes[2])
-        found = cached(("filters", geometry), partial(_FiltersGradient, geometry))
-        if found is None or (doubtful and found.primitive.implementation.startswith("jit:avx512")):
-            return NotImplemented
-        found(image, gradient, target)
+        run(images[of_image], gradients[of_result], target)
         if total is not None:
             total += target
         elif i:
             result += target
     if total is not None:
         result[...] = total
-    return result
 
 
 def _is_summed_better(filters: tuple[int, ...], result: tuple[int, ...]) -> bool:
@@ -180,32 +201,32 @@ def _positions_of_one(result: tuple[int, ...]) -> int:
 
 
 def _blocks(
-    images: NDArray[Any],
-    gradients: NDArray[Any],
+    image: tuple[int, ...],
+    result: tuple[int, ...],
     filters: tuple[int, ...],
     stride: tuple[int, ...],
     padding: tuple[tuple[int, int], ...],
     dilation: tuple[int, ...],
-) -> Iterator[tuple[NDArray[Any], NDArray[Any], tuple[tuple[int, int], ...]]]:
-    """Pairs of image and gradient, each dense, whose gradients of filters add up to the whole; with their padding."""
-    samples, per_row, rows = len(images), math.prod(gradients.shape[3:]), gradients.shape[2]
+) -> Iterator[tuple[_Index, _Index, tuple[tuple[int, int], ...]]]:
+    """Where in an image and in the gradient of its result to find parts, dense, which give the whole; their padding."""
+    samples, per_row, rows = image[0], math.prod(result[3:]), result[2]
     few, depthwise = filters[2] <= _FEW_CHANNELS, are_depthwise(filters)
     most = max(1, _MOST_POSITIONS // 32) if few else _MOST_POSITIONS
     step = max(1, -(-samples // -(-samples * rows * per_row // most)))
     if depthwise:
-        most = _positions_of_one(gradients.shape)
+        most = _positions_of_one(result)
         step = max(1, most // (rows * per_row))
     together = rows if step > 1 or not (few or depthwise) else -(-rows // -(-rows * per_row // most))
-    size, before = images.shape[2], padding[0][0]
+    size, before = image[2], padding[0][0]
     for start in range(0, samples, step):
         for top in range(0, rows, together):
             part, end = slice(start, start + step), min(top + together, rows)
             if together == rows:
-                yield images[part], gradients[part], padding
+                yield (part,), (part,), padding
                 continue
             first = top * stride[0] - before
             last = (end - 1) * stride[0] - before + dilation[0] * (filters[3] - 1) + 1
             if last > 0 and first < size:  # else these rows see zeros alone
                 zeros = (max(0, -first), max(0, last - size))
                 window = slice(max(0, first), min(size, last))
-                yield images[part, :, window], gradients[part, :, top:end], (zeros, *padding[1:])
+                yield (part, slice(None), window), (part, slice(None), slice(top, end)), (zeros, *padding[1:])

@@ -39,6 +39,7 @@ __all__ = [
     "are_depthwise",
     "are_supported",
     "attributes_of",
+    "described",
     "filters_layout",
     "geometry_of",
     "make_correlate",
@@ -100,6 +101,11 @@ def attributes_of(*attributes: Sequence[Any]) -> Any:
     """Stride, padding and dilation as what a key is made of."""
     stride, padding, dilation = attributes
     return tuple(stride), tuple(map(tuple, padding)), tuple(dilation)
+
+
+def described(array: NDArray[Any], other: NDArray[Any] | None) -> tuple[Any, ...]:
+    """What a plan for such arrays depends on: shape, strides and dtype of one, the dtype of another if there is one."""
+    return array.shape, array.strides, array.dtype, None if other is None else other.dtype
 
 
 class Convolution:

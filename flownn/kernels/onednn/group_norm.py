@@ -26,7 +26,8 @@ from flownn.kernels.onednn.memory import empty_channels_last
 from flownn.kernels.onednn.primitives import as_channels_last, cached
 
 # Rows of a block at most: so many numbers of a column are added in float32. The definition adds up rows of pixels
-# before float64 takes over: of short rows a block has fewer, very short ones are left to it.
+# before float64 takes over: of short rows a block has fewer, very short ones are left to it. Half of both where a row is
+# one pixel: then there are not several columns per channel, whose errors cancel out.
 _RUN, _PER_PIXEL, _SHORTEST_ROW = 128, 4, 4
 _AFFINE_IN_PLACE = (SUB, "vector", ((MUL, "vector"), (ADD, "vector"), (SUM,)))
 
@@ -67,7 +68,7 @@ def _normalize_groups(
     rows = rows_of(x, x.size // (samples * channels))
     if rows is None:
         return NotImplemented
-    rows = rows._replace(block=min(rows.block, _RUN, _PER_PIXEL * x.shape[-1]))
+    rows = rows._replace(block=min(rows.block, min(_RUN, _PER_PIXEL * x.shape[-1]) // (2 if rows.tile == 1 else 1)))
     plan = cached(("normalize_groups", rows), partial(_Plan, rows))
     if plan is None:
         return NotImplemented
