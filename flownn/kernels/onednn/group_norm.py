@@ -26,8 +26,8 @@ from flownn.kernels.onednn.memory import empty_channels_last
 from flownn.kernels.onednn.primitives import as_channels_last, cached
 
 # Rows of a block at most: so many numbers of a column are added in float32. The definition adds up rows of pixels
-# before float64 takes over: of short rows a block has fewer, very short ones are left to it. Half of both where a row is
-# one pixel: then there are not several columns per channel, whose errors cancel out.
+# before float64 takes over: of short rows a block has fewer, very short ones are left to it. Half of both where a row
+# is one pixel: then there are not several columns per channel, whose errors cancel out.
 _RUN, _PER_PIXEL, _SHORTEST_ROW = 128, 4, 4
 _AFFINE_IN_PLACE = (SUB, "vector", ((MUL, "vector"), (ADD, "vector"), (SUM,)))
 
