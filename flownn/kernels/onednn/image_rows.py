@@ -62,7 +62,7 @@ _OF_ONE = (ELU, LINEAR)  # functions of a number and two parameters
 
 _VECTOR = 16  # numbers in the widest register; the fast implementations take multiples of it
 _WIDTH = 1024  # of a row
-_BLOCK_BYTES = 2 << 20  # with the result it fits the second-level caches of a few cores
+_BLOCK_BYTES = 1 << 20  # with the result it fits the second-level caches of two cores; and wide rows have short columns
 _NARROW = 256  # the least width: with less, columns are long
 _RUN = 256  # rows of a block at most: that many numbers are added in float32
 
