@@ -56,7 +56,8 @@ _DECONVOLUTION_DIRECT = 10  # dnnl_deconvolution_direct
 # this many, channels are cut into groups, for a grouped convolution of the same image, and the groups' sums added up.
 # Of a number of channels that does not divide by 16 it is half as many.
 _MOST_TERMS = 1152
-# Where the definition multiplies a matrix by a vector, with one filter, BLAS keeps dozens of sums: so many are enough.
+# Where the definition multiplies a matrix by a vector, with one filter, BLAS keeps dozens of sums: so many are enough
+# for a part, and half of it for the only one.
 _MOST_TERMS_OF_ONE = 144
 # Where the definition adds up windows of products, each position is a sum of its own: so many may be one here.
 _MOST_WINDOWS = 4
@@ -260,14 +261,14 @@ def _parts(filters: tuple[int, ...], axis: int, positions: int, fewest: int = 1)
 
     Unless one part is short enough for anything there are at least ``fewest``. 0 where channels cannot be cut so.
     """
-    groups, channels = filters[0], filters[axis]
+    groups, channels, alone = filters[0], filters[axis], _is_alone(filters, 3 - axis)
     terms = channels * positions
-    if terms <= _MOST_TERMS_OF_ONE:
+    if terms <= (_MOST_TERMS_OF_ONE // 2 if alone else _MOST_TERMS_OF_ONE):
         return 1
     most = _MOST_TERMS if positions > 1 else 2 * _MOST_TERMS  # 1x1: the library itself adds up blocks
     if channels % 16:
         most //= 2
-    fewest = max(fewest, -(-terms // (_MOST_TERMS_OF_ONE if _is_alone(filters, 3 - axis) else most)))
+    fewest = max(fewest, 2 if alone else 1, -(-terms // (_MOST_TERMS_OF_ONE if alone else most)))
     if fewest == 1:
         return 1
     if groups > 1:

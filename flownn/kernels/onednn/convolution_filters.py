@@ -44,7 +44,7 @@ _FEW_CHANNELS = 16
 # such rows; of short ones, eight up to so many positions; very short ones are left to it.
 _MOST_POSITIONS_OF_ONE, _SHORTEST_ROW = 128, 4
 # With one filter the definition multiplies by a vector, in dozens of sums: so many positions may be one sum here.
-_MOST_TERMS_OF_ONE = 144
+_MOST_TERMS_OF_ONE = 72
 _MOST_BLOCKS = 8  # whose sums are added up in float32
 
 
