@@ -131,7 +131,10 @@ def normalize_channels(
             dots.append(blocks.dot(grad, middle))
 
         def grad_x(along_one: NDArray[Any] | None, along_x: NDArray[Any] | None) -> NDArray[Any]:
-            target = g if (relu or mine) and not has_addend else x if x_is_free else empty_like(xp, x, x.dtype)
+            if (relu or mine) and not has_addend:
+                target = g
+            else:
+                target = x if x_is_free else empty_like(xp, x, x.dtype)
             targets = blocks.cut(target)
             ones = None if along_one is None else blocks.spread(along_one)
             slopes = None if along_x is None else blocks.spread(-along_x)

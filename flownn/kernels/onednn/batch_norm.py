@@ -6,7 +6,6 @@ are; elsewhere its ELU serves, which with alpha 0 is a ReLU that keeps NaN.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from sys import getrefcount
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from flownn.holders import ONE_CELL, shows_alone
 from flownn.kernels import kernel
 from flownn.kernels.batch_norm import Gradients
+from flownn.kernels.onednn.flat import are_finite
 from flownn.kernels.onednn.image_rows import (
     ADD,
     ELU,
@@ -133,7 +133,7 @@ def _normalize_channels(
     if rows is None or (addend is not None and addend.dtype != np.float32):
         return NotImplemented
     kept = "all" if not relu else "bits" if from_x and addend is None else "result"
-    if kept == "bits" and not _is_finite(mean, scale, shift):
+    if kept == "bits" and not (are_finite(mean, scale) and (shift is None or are_finite(shift, scale))):
         return NotImplemented
     has_addend = addend is not None
     plan = cached(("normalize_channels", rows, kept, has_addend), partial(_Plan, rows, kept, has_addend))
@@ -164,11 +164,6 @@ def _normalize_channels(
         return Gradients(sums, dots, behind if has_addend else None, grad_x)
 
     return y, backward
-
-
-def _is_finite(mean: NDArray[Any], scale: NDArray[Any], shift: NDArray[Any] | None) -> bool:
-    """Whether surely no number is inf or nan; also false where the sums of products overflow."""
-    return math.isfinite(np.dot(mean, scale)) and (shift is None or math.isfinite(np.dot(shift, scale)))
 
 
 def _addresses(rows: NDArray[Any]) -> list[int]:

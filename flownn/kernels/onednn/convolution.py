@@ -15,6 +15,7 @@ from flownn.kernels.convolution import Padding
 from flownn.kernels.onednn.convolution_1x1 import is_product, map_pixels, matrix_of
 from flownn.kernels.onednn.convolution_geometry import (
     DIRECT,
+    MOST_TERMS_OF_ONE,
     Convolution,
     Geometry,
     are_depthwise,
@@ -56,9 +57,6 @@ _DECONVOLUTION_DIRECT = 10  # dnnl_deconvolution_direct
 # this many, channels are cut into groups, for a grouped convolution of the same image, and the groups' sums added up.
 # Of a number of channels that does not divide by 16 it is half as many.
 _MOST_TERMS = 1152
-# Where the definition multiplies a matrix by a vector, with one filter, BLAS keeps dozens of sums: so many are enough
-# for a part, and half of it for the only one.
-_MOST_TERMS_OF_ONE = 144
 # Where the definition adds up windows of products, each position is a sum of its own: so many may be one here.
 _MOST_WINDOWS = 4
 
@@ -142,29 +140,22 @@ def _plan_correlate(
     if is_product(filters[0], padding) and positions < max(weight.shape[:2]):
         return lambda x, weight, bias: map_pixels(x, matrix_of(weight).T, bias, stride)
     found = cached(("correlate", geometry, bias is not None), partial(make_correlate, geometry, bias is not None))
-    return found and partial(_run_correlate, found, result, positions, parts)
+    return found and partial(_run_correlate, found, result, parts)
 
 
 def _run_correlate(
     found: Convolution,
     shape: tuple[int, ...],
-    positions: int,
     parts: int,
     x: NDArray[Any],
     weight: NDArray[Any],
     bias: NDArray[Any] | None,
 ) -> NDArray[Any]:
-    result = empty_channels_last(shape)
-    last: tuple[Any, ...] = ()
-    if bias is not None:
-        row = np.zeros(parts * shape[1], np.float32)
-        row[: shape[1]] = bias
-        last = (row,)
-    sums = result if parts == 1 else workspace_array("parts", (positions, parts, shape[1]))
-    found.run(as_channels_last(x), sums, found.filters(weight), *last)
-    if parts > 1:
-        _add_up(sums, result)
-    return result
+    if bias is None:
+        return _run_parts(found, shape, parts, x, weight)
+    row = np.zeros(parts * shape[1], np.float32)
+    row[: shape[1]] = bias
+    return _run_parts(found, shape, parts, x, weight, row)
 
 
 @kernel("correlate_adjoint", device="cpu", provider="onednn")
@@ -245,14 +236,27 @@ def _run_adjoint(
     onto: NDArray[Any] | None,
 ) -> NDArray[Any]:
     """The adjoint alone; whoever calls adds it to what there is."""
-    result = empty_channels_last(image)
-    positions = image[0] * math.prod(image[2:])
-    sums = result if parts == 1 else workspace_array("parts", (positions, parts, image[1]))
-    found.run(as_channels_last(y), sums, found.filters(weight))
-    if parts > 1:
-        _add_up(sums, result)
+    result = _run_parts(found, image, parts, y, weight)
     if bias is not None:
         result += bias.reshape(-1, *[1] * (len(image) - 2))
+    return result
+
+
+def _run_parts(
+    found: Convolution,
+    shape: tuple[int, ...],
+    parts: int,
+    source: NDArray[Any],
+    weight: NDArray[Any],
+    *last: NDArray[Any],
+) -> NDArray[Any]:
+    """Run a convolution whose result has this shape, and add up the parts into which its sums are cut."""
+    result = empty_channels_last(shape)
+    positions = shape[0] * math.prod(shape[2:])
+    sums = result if parts == 1 else workspace_array("parts", (positions, parts, shape[1]))
+    found.run(as_channels_last(source), sums, found.filters(weight), *last)
+    if parts > 1:
+        _add_up(sums, result)
     return result
 
 
@@ -263,12 +267,12 @@ def _parts(filters: tuple[int, ...], axis: int, positions: int, fewest: int = 1)
     """
     groups, channels, alone = filters[0], filters[axis], _is_alone(filters, 3 - axis)
     terms = channels * positions
-    if terms <= (_MOST_TERMS_OF_ONE // 2 if alone else _MOST_TERMS_OF_ONE):
+    if terms <= (MOST_TERMS_OF_ONE // 2 if alone else MOST_TERMS_OF_ONE):
         return 1
     most = _MOST_TERMS if positions > 1 else 2 * _MOST_TERMS  # 1x1: the library itself adds up blocks
     if channels % 16:
         most //= 2
-    fewest = max(fewest, 2 if alone else 1, -(-terms // (_MOST_TERMS_OF_ONE if alone else most)))
+    fewest = max(fewest, 2 if alone else 1, -(-terms // (MOST_TERMS_OF_ONE if alone else most)))
     if fewest == 1:
         return 1
     if groups > 1:

@@ -15,7 +15,9 @@ from flownn.kernels.convolution import Padding
 from flownn.kernels.onednn.convolution_1x1 import is_product, write_filters
 from flownn.kernels.onednn.convolution_geometry import (
     DIRECT,
+    MOST_TERMS_OF_ONE,
     Geometry,
+    Rearranged,
     are_depthwise,
     are_supported,
     attributes_of,
@@ -24,7 +26,7 @@ from flownn.kernels.onednn.convolution_geometry import (
     geometry_of,
     make_correlate,
 )
-from flownn.kernels.onednn.memory import Layout, any_layout, channels_last, descriptor, workspace
+from flownn.kernels.onednn.memory import any_layout, channels_last, descriptor, workspace
 from flownn.kernels.onednn.primitives import (
     DIFF_DST,
     DIFF_WEIGHTS,
@@ -43,9 +45,9 @@ _FEW_CHANNELS = 16
 # The definition of depthwise layers adds up rows of at most 256 positions, and those in float64. So do blocks of four
 # such rows; of short ones, eight up to so many positions; very short ones are left to it.
 _MOST_POSITIONS_OF_ONE, _SHORTEST_ROW = 128, 4
-# With one filter the definition multiplies by a vector, in dozens of sums: so many positions may be one sum here.
-_MOST_TERMS_OF_ONE = 72
 _MOST_BLOCKS = 8  # whose sums are added up in float32
+
+_Index = tuple[slice, ...]
 
 
 class _FiltersGradient:
@@ -75,31 +77,21 @@ class _FiltersGradient:
             ),
             (SRC, DIFF_DST, DIFF_WEIGHTS),
         )
-        self._image = self._reorder_from(channels_last(geometry.image), SRC)
-        self._result = self._reorder_from(channels_last(geometry.result), DIFF_DST)
+        self._image = Rearranged(self.primitive, SRC, channels_last(geometry.image), "image")
+        self._result = Rearranged(self.primitive, DIFF_DST, channels_last(geometry.result), "result")
         own, filters = self.primitive.descriptor(DIFF_WEIGHTS), descriptor(geometry.filters)
         self._filters = None if own.same_as(filters) else (Reorder(own, filters), own.nbytes)
 
-    def _reorder_from(self, layout: Layout, argument: int) -> tuple[Reorder, int] | None:
-        given, own = descriptor(layout), self.primitive.descriptor(argument)
-        return None if own.same_as(given) else (Reorder(given, own), own.nbytes)
-
     def __call__(self, image: NDArray[Any], result: NDArray[Any], filters: NDArray[Any]) -> None:
         """Write the gradient of ``filters``, from channels-last images."""
-        sources: list[NDArray[Any] | int] = [image, result]
-        for i, reorder in enumerate((self._image, self._result)):
-            if reorder is not None:
-                copy, nbytes = reorder
-                address = workspace(("image", "result")[i], nbytes)
-                copy(sources[i], address)
-                sources[i] = address
+        sources = self._image(image), self._result(result)
         if self._filters is None:
             self.primitive(*sources, filters)
             return
-        copy, nbytes = self._filters
+        reorder, nbytes = self._filters
         address = workspace("filters", nbytes)
         self.primitive(*sources, address)
-        copy(address, filters)
+        reorder(address, filters)
 
 
 @kernel("correlate_filters", device="cpu", provider="onednn")
@@ -149,9 +141,6 @@ def _plan_filters(
     return partial(_run_filters, blocks)
 
 
-_Index = tuple[slice, ...]
-
-
 def _run_filters(
     blocks: Sequence[tuple[_Index, _Index, _FiltersGradient]], y: NDArray[Any], x: NDArray[Any], result: NDArray[Any]
 ) -> None:
@@ -176,7 +165,7 @@ def _is_summed_better(filters: tuple[int, ...], result: tuple[int, ...]) -> bool
     if math.prod(filters[2:]) == 1:
         return True  # a product by a vector, which BLAS adds up in dozens of sums
     if not are_depthwise(filters):  # with one filter, too
-        return filters[1] == 1 and math.prod(result) > _MOST_TERMS_OF_ONE * result[1]
+        return filters[1] == 1 and math.prod(result) > MOST_TERMS_OF_ONE // 2 * result[1]
     # The smallest block is a row, in 3 dims a plane.
     return result[-1] < _SHORTEST_ROW or math.prod(result[3:]) > 2 * _positions_of_one(result)
 

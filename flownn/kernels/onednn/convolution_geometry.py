@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,8 +33,10 @@ from flownn.kernels.windows import output_size
 
 __all__ = [
     "DIRECT",
+    "MOST_TERMS_OF_ONE",
     "Convolution",
     "Geometry",
+    "Rearranged",
     "are_depthwise",
     "are_supported",
     "attributes_of",
@@ -46,6 +47,9 @@ __all__ = [
 ]
 
 DIRECT = 1  # dnnl_convolution_direct
+# Where the definition multiplies a matrix by a vector, with one filter, BLAS keeps dozens of sums: so many products are
+# enough for one of several sums, and half of it for the only one.
+MOST_TERMS_OF_ONE = 144
 
 
 class Geometry(NamedTuple):
@@ -80,7 +84,6 @@ class Geometry(NamedTuple):
         )
 
 
-@lru_cache(maxsize=4096)
 def geometry_of(
     image: tuple[int, ...],
     result: tuple[int, ...] | None,
@@ -97,9 +100,8 @@ def geometry_of(
     return Geometry(image, result, filters, stride, padding, dilation)
 
 
-def attributes_of(*attributes: Sequence[Any]) -> Any:
+def attributes_of(stride: Sequence[int], padding: Padding, dilation: Sequence[int]) -> Any:
     """Stride, padding and dilation as what a key is made of."""
-    stride, padding, dilation = attributes
     return tuple(stride), tuple(map(tuple, padding)), tuple(dilation)
 
 
@@ -108,22 +110,36 @@ def described(array: NDArray[Any], other: NDArray[Any] | None) -> tuple[Any, ...
     return array.shape, array.strides, array.dtype, None if other is None else other.dtype
 
 
+class Rearranged:
+    """What brings an argument of a primitive from the caller's layout to the primitive's, where they differ.
+
+    Args:
+        primitive: The primitive.
+        argument: Number of the argument.
+        given: The caller's layout.
+        name: Of the workspace for copies.
+    """
+
+    def __init__(self, primitive: Primitive, argument: int, given: Layout, name: str) -> None:
+        source, own = descriptor(given), primitive.descriptor(argument)
+        self._reorder = None if own.same_as(source) else Reorder(source, own)
+        self._name, self._nbytes = name, own.nbytes
+
+    def __call__(self, array: NDArray[Any]) -> NDArray[Any] | int:
+        """The array, or the address of a copy; valid until this thread asks for another of that name."""
+        if self._reorder is None:
+            return array
+        address = workspace(self._name, self._nbytes)
+        self._reorder(array, address)
+        return address
+
+
 class Convolution:
-    """A primitive that takes filters, and the reorder from the caller's layout to its own, where they differ."""
+    """A primitive that takes filters, and what brings them to its layout."""
 
     def __init__(self, primitive: Primitive, filters: Layout) -> None:
-        own, given = primitive.descriptor(WEIGHTS), descriptor(filters)
         self.run = primitive
-        self._own = own
-        self._reorder = None if own.same_as(given) else Reorder(given, own)
-
-    def filters(self, weight: NDArray[Any]) -> NDArray[Any] | int:
-        """The filters in the primitive's layout; valid until this thread asks for the next."""
-        if self._reorder is None:
-            return weight
-        address = workspace("filters", self._own.nbytes)
-        self._reorder(weight, address)
-        return address
+        self.filters = Rearranged(primitive, WEIGHTS, filters, "filters")
 
 
 def make_correlate(geometry: Geometry, bias: bool) -> Convolution:

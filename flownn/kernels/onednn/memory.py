@@ -116,9 +116,8 @@ def layout_of(array: NDArray[Any]) -> Layout | None:
     It cannot read negative strides, those of less than a number, nor elements that overlap (broadcast views).
     """
     shape, item = array.shape, array.itemsize
-    if array.ndim > 1:
-        if is_channels_last(array):
-            return channels_last(shape)
+    if array.ndim > 1 and is_channels_last(array):
+        return channels_last(shape)
     if array.flags.c_contiguous:
         return plain(shape)
     strides = []
