@@ -219,7 +219,12 @@ def _process(
         node = ready.pop()
         g = arrived.pop(node, None)
         edges = node.edges
-        mine = type(node.vjp) is OverwritingVjp and getrefcount(g) == ONE_LOCAL and shows_alone(g) and not node.hooks
+        mine = (
+            type(node.vjp) is OverwritingVjp
+            and not (node.hooks or isinstance(node, TupleNode))
+            and getrefcount(g) == ONE_LOCAL
+            and shows_alone(g)
+        )
         contributions = _no_gradient if g is None else _run_node(node, g, mine, not retain_graph, arrived, wanted)
         if not retain_graph:
             node.vjp, node.edges = None, ()

@@ -58,7 +58,8 @@ class OverwritingVjp:
     Args:
         compute: Called as ``compute(g, mine, last)``. With ``mine`` nobody else holds ``g``: it may change it, and give
             it or views of it as gradients. With ``last`` it is not called again: it may do so with what it saved, where
-            nobody else holds that, which it must find out. Without, both are left alone, as by every other vjp.
+            nobody else holds that, which it must find out. Without, both are left alone, as by every other vjp. The
+            gradients of an op with several outputs are never ``mine``.
     """
 
     __slots__ = ("compute",)

@@ -500,6 +500,20 @@ def test_a_vjp_hears_whether_it_is_called_again() -> None:
     assert heard == [False, True]
 
 
+def test_the_gradients_of_several_outputs_are_never_a_vjps_own() -> None:
+    told: list[bool] = []
+
+    @op(tuple_output=True)
+    def both(xp: Any, x: Any) -> Any:
+        return (x * 1, x * 2), OverwritingVjp(lambda g, mine, last: told.append(mine) or (g[0] + 2 * g[1],))
+
+    x = leaf(2, 3)
+    first, second = both(x)
+    (first + second).sum().backward()
+    assert told == [False]
+    assert x.grad.tolist() == [3, 3]
+
+
 @pytest.mark.parametrize("why", ["the caller", "another op", "a view", "a hook", "a saved value", "inputs"])
 def test_a_vjp_must_leave_a_gradient_that_somebody_else_holds(why: str) -> None:
     told: list[bool] = []
