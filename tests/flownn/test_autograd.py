@@ -13,11 +13,7 @@ import flownn as flow
 from flownn import autograd
 from flownn.autograd import op
 from flownn.errors import DtypeError, GradientError, ShapeError
-
-
-def leaf(*values: float) -> flow.Tensor:
-    return flow.tensor(values, dtype=flow.float64, requires_grad=True)
-
+from tests.helpers.leaves import leaf
 
 # ---------------------------------------------------------------- the op decorator
 

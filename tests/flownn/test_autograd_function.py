@@ -12,10 +12,7 @@ import pytest
 import flownn as flow
 from flownn.autograd import Function
 from flownn.errors import GradientError
-
-
-def leaf(*values: float) -> flow.Tensor:
-    return flow.tensor(values, dtype=flow.float64, requires_grad=True)
+from tests.helpers.leaves import leaf
 
 
 class Scale(Function):
